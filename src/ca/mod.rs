@@ -1,0 +1,1 @@
+//! Mint a leaf that looks like the server's.

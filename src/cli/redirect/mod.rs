@@ -1,0 +1,1 @@
+//! `ringtap redirect`: the rules that bend a segment to us.

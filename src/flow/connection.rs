@@ -1,0 +1,168 @@
+//! The two ends of a conversation: facts about connections, never the sockets themselves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A negotiated TLS version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// SSL 3.0
+    Ssl3,
+    /// TLS 1.0
+    Tls10,
+    /// TLS 1.1
+    Tls11,
+    /// TLS 1.2
+    Tls12,
+    /// TLS 1.3
+    Tls13,
+    /// DTLS 0.9
+    Dtls09,
+    /// DTLS 1.0
+    Dtls10,
+    /// DTLS 1.2
+    Dtls12,
+    /// QUIC version 1
+    Quic1,
+}
+
+impl TlsVersion {
+    const NAMES: [(TlsVersion, &'static str); 9] = [
+        (TlsVersion::Ssl3, "SSLv3"),
+        (TlsVersion::Tls10, "TLSv1"),
+        (TlsVersion::Tls11, "TLSv1.1"),
+        (TlsVersion::Tls12, "TLSv1.2"),
+        (TlsVersion::Tls13, "TLSv1.3"),
+        (TlsVersion::Dtls09, "DTLSv0.9"),
+        (TlsVersion::Dtls10, "DTLSv1"),
+        (TlsVersion::Dtls12, "DTLSv1.2"),
+        (TlsVersion::Quic1, "QUICv1"),
+    ];
+
+    /// The name as flow files hold it.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(version, _)| *version == self).map_or("", |(_, name)| name)
+    }
+
+    /// The version of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, text)| *text == name).map(|(version, _)| *version)
+    }
+}
+
+/// An upstream proxy between us and the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Host name or address, and port.
+    pub address: (String, u16),
+}
+
+/// The client connection of a flow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Client {
+    /// Connection id.
+    pub id: Uuid,
+    /// Who reached us.
+    pub peername: Option<SocketAddr>,
+    /// Where the client connected; in transparent mode the original destination.
+    pub sockname: Option<SocketAddr>,
+    /// TCP or UDP.
+    pub transport_protocol: Transport,
+    /// What went wrong with the connection.
+    pub error: Option<String>,
+    /// TLS is, or should be, spoken.
+    pub tls: bool,
+    /// The peer's certificates, DER, end entity first.
+    pub certificate_list: Arc<[Vec<u8>]>,
+    /// Negotiated ALPN; empty: TLS without ALPN; `None`: no TLS.
+    pub alpn: Option<Vec<u8>>,
+    /// Offered ALPN protocols.
+    pub alpn_offers: Vec<Vec<u8>>,
+    /// Cipher suite, OpenSSL's name.
+    pub cipher: Option<String>,
+    /// Offered cipher suites.
+    pub cipher_list: Vec<String>,
+    /// Negotiated version.
+    pub tls_version: Option<TlsVersion>,
+    /// Server name indication.
+    pub sni: Option<String>,
+    /// TCP connection accepted, Unix seconds.
+    pub timestamp_start: f64,
+    /// Connection closed, Unix seconds.
+    pub timestamp_end: Option<f64>,
+    /// TLS established, Unix seconds.
+    pub timestamp_tls_setup: Option<f64>,
+    /// The mode's full spec, e.g. `transparent` or `reverse:http://h:80@8081`.
+    pub proxy_mode: String,
+}
+
+/// The server connection of a flow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Server {
+    /// Connection id.
+    pub id: Uuid,
+    /// The address connected to, resolved.
+    pub peername: Option<SocketAddr>,
+    /// Our own address on that connection.
+    pub sockname: Option<SocketAddr>,
+    /// TCP or UDP.
+    pub transport_protocol: Transport,
+    /// What went wrong with the connection.
+    pub error: Option<String>,
+    /// TLS is, or should be, spoken.
+    pub tls: bool,
+    /// The peer's certificates, DER, end entity first.
+    pub certificate_list: Arc<[Vec<u8>]>,
+    /// Negotiated ALPN; empty: TLS without ALPN; `None`: no TLS.
+    pub alpn: Option<Vec<u8>>,
+    /// Offered ALPN protocols.
+    pub alpn_offers: Vec<Vec<u8>>,
+    /// Cipher suite, OpenSSL's name.
+    pub cipher: Option<String>,
+    /// Offered cipher suites.
+    pub cipher_list: Vec<String>,
+    /// Negotiated version.
+    pub tls_version: Option<TlsVersion>,
+    /// Server name indication; for an IP target the IP's text.
+    pub sni: Option<String>,
+    /// Connection attempt began, Unix seconds; `None` if never opened.
+    pub timestamp_start: Option<f64>,
+    /// Connection closed, Unix seconds.
+    pub timestamp_end: Option<f64>,
+    /// TLS established, Unix seconds.
+    pub timestamp_tls_setup: Option<f64>,
+    /// TCP established, Unix seconds.
+    pub timestamp_tcp_setup: Option<f64>,
+    /// Name or IP, and port.
+    pub address: Option<(String, u16)>,
+    /// Upstream proxy.
+    pub via: Option<Via>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TlsVersion;
+
+    #[test]
+    fn every_tls_version_reads_back_from_its_name() {
+        for (version, name) in TlsVersion::NAMES {
+            assert_eq!(TlsVersion::parse(name), Some(version));
+            assert_eq!(version.as_str(), name);
+        }
+        assert_eq!(TlsVersion::parse("TLSv9"), None);
+    }
+}

@@ -1,0 +1,2 @@
+//! HTTP/1.
+pub mod codec;

@@ -1,0 +1,2 @@
+//! Conversations.
+pub mod http;

@@ -1,0 +1,2 @@
+//! Faces.
+pub mod dump;
