@@ -1,8 +1,13 @@
 //! ringtap.
 pub mod addr;
+pub mod buf;
+pub mod clock;
+pub mod ring;
 pub mod ca;
 pub mod cli;
 pub mod flow;
+pub mod hooks;
 pub mod proto;
 pub mod store;
+pub mod stream;
 pub mod ui;

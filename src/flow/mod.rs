@@ -5,11 +5,13 @@
 
 mod connection;
 mod headers;
+mod hook_data;
 mod http;
 mod tcp;
 
 pub use connection::{Client, Server, TlsVersion, Transport, Via};
 pub use headers::{Field, Headers};
+pub use hook_data::{ClientHello, ClientHelloData, Layer, LayerChoice, ServerConnectionData, Side, TlsData};
 pub use http::{HttpFlow, HttpVersion, Request, Response};
 pub use tcp::{TcpFlow, TcpMessage};
 

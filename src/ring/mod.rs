@@ -1,0 +1,24 @@
+//! The cellar: each worker's kernel interface. The only home of `tokio_uring`, `io_uring` and `unsafe`.
+//!
+//! A worker runs a `tokio_uring` runtime for tasks and timers and, beside its ring, a second ring of our own
+//! ([`Ring`]) for sockets: multishot accept and receive into ring-mapped buffers, one send in flight per
+//! socket, everything queued in one scheduler pass submitted by one system call.
+
+pub mod cpu;
+pub mod probe;
+pub mod runtime;
+pub mod sockopt;
+
+mod listener;
+mod provided;
+mod tcp;
+mod uring;
+
+pub use listener::TcpListener;
+pub use tcp::{ConnectOptions, TcpStream};
+pub use uring::{Ring, RingOptions};
+
+/// Starts a task on this worker.
+pub fn spawn<F: Future<Output = ()> + 'static>(task: F) {
+    drop(tokio_uring::spawn(task));
+}

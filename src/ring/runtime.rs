@@ -1,0 +1,92 @@
+//! A worker's runtime: `tokio_uring` for tasks and timers, our ring driven beside it.
+//!
+//! The ring's completions raise an eventfd that the runtime watches (the ring's own descriptor never becomes
+//! readable with `DEFER_TASKRUN`). One driver task submits and reaps once per scheduler pass: tasks that its
+//! completions woke run, queue new operations, and then it is its turn again.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::Poll;
+
+use tokio::io::unix::AsyncFd;
+
+use super::uring::{Ring, RingOptions};
+
+/// Runs a worker's main task on this thread until it ends.
+///
+/// # Errors
+/// Why the ring or the runtime could not be set up.
+pub fn run<F, T>(options: RingOptions, main: impl FnOnce(Ring) -> F) -> io::Result<T>
+where
+    F: Future<Output = T>,
+{
+    tokio_uring::builder().entries(64).start(async move {
+        let ring = Ring::new(options)?;
+        #[expect(unsafe_code, reason = "the runtime wants a promise about the descriptor")]
+        // SAFETY: the `AsyncFd` owns the eventfd, which stays open and the same file until it is dropped.
+        let events = unsafe { AsyncFd::register(ring.register_eventfd()?) }?;
+        let driver = tokio_uring::spawn(drive(ring.clone(), events));
+        let value = main(ring.clone()).await;
+        settle(&ring).await;
+        driver.abort();
+        Ok(value)
+    })
+}
+
+async fn drive(ring: Ring, events: AsyncFd<OwnedFd>) {
+    loop {
+        poll_fn(|cx| {
+            if ring.poll_queued(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            // Edge-triggered: each write to the eventfd is a new edge, so its counter is never read.
+            match events.poll_read_ready(cx) {
+                Poll::Ready(Ok(mut ready)) => {
+                    ready.clear_ready();
+                    Poll::Ready(())
+                }
+                Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        loop {
+            match ring.turn() {
+                // Only an empty turn may be followed by waiting: the kernel delivers a limited number of
+                // completions per turn and signals only the first.
+                Ok(0) if !ring.has_queued() => break,
+                Ok(_) => pass().await,
+                Err(e) => {
+                    tracing::error!("the ring failed: {e}");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Lets every task that is ready run once.
+async fn pass() {
+    let mut passed = false;
+    poll_fn(|cx| {
+        if passed {
+            return Poll::Ready(());
+        }
+        passed = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits, within limits, for the operations of dropped sockets to come home.
+async fn settle(ring: &Ring) {
+    for _ in 0..SETTLE_PASSES_MAX {
+        if ring.ops_in_flight() == 0 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+const SETTLE_PASSES_MAX: u32 = 200;

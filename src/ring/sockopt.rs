@@ -1,0 +1,114 @@
+//! What sockets are asked and told.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::tcp::ConnectOptions;
+use crate::addr::canonical;
+
+/// Connections the kernel completes before we accept them.
+const BACKLOG: i32 = 4096;
+/// A dead peer is noticed after this much silence, then probed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A listening socket, shared with other workers by `SO_REUSEPORT`. Options that accepted sockets inherit are
+/// set here once. `transparent` lets it take connections for foreign addresses (TPROXY; `CAP_NET_ADMIN`).
+///
+/// # Errors
+/// What the kernel says: port in use, no right to the port.
+pub fn listen(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    if let IpAddr::V6(ip) = addr.ip() {
+        // "::" also serves IPv4; a given IPv6 address serves itself
+        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
+    if transparent {
+        set_transparent(&socket, addr)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether another process listens there already: `SO_REUSEPORT` would silently share the port with it.
+///
+/// # Errors
+/// The reason why the address cannot be had.
+pub fn check_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    if let IpAddr::V6(ip) = addr.ip() {
+        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(1)
+}
+
+fn set_transparent(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    match addr {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => set_transparent_v6(socket.as_fd()),
+    }
+}
+
+#[expect(unsafe_code, reason = "no library has this option yet")]
+fn set_transparent_v6(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::libc;
+    let on: libc::c_int = 1;
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option's value is an int that lives through the call.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_IPV6, libc::IPV6_TRANSPARENT, (&raw const on).cast(), len)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A socket for a connection to a server. It stays blocking: the ring does the waiting.
+pub(super) fn upstream_socket(addr: SocketAddr, options: ConnectOptions) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
+    if let Some(mark) = options.mark {
+        socket.set_mark(mark)?;
+    }
+    if let Some(bind) = options.bind {
+        socket.bind(&bind.into())?;
+    }
+    Ok(socket.into())
+}
+
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(4)
+}
+
+/// Where a redirected connection wanted to go: what REDIRECT or DNAT replaced (`SO_ORIGINAL_DST`).
+/// `None` if the connection was not translated.
+pub fn original_dst(fd: BorrowedFd<'_>, local: SocketAddr) -> Option<SocketAddr> {
+    let socket = SockRef::from(&fd);
+    let found = match canonical(local) {
+        SocketAddr::V4(_) => socket.original_dst_v4(),
+        SocketAddr::V6(_) => socket.original_dst_v6(),
+    };
+    found.ok().and_then(|addr| addr.as_socket()).map(canonical)
+}
+
+pub(super) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    as_socket(SockRef::from(&fd.as_fd()).local_addr()?)
+}
+
+pub(super) fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    as_socket(SockRef::from(&fd.as_fd()).peer_addr()?)
+}
+
+fn as_socket(addr: socket2::SockAddr) -> io::Result<SocketAddr> {
+    addr.as_socket().map(canonical).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
