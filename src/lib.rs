@@ -5,6 +5,7 @@ pub mod clock;
 pub mod ring;
 pub mod ca;
 pub mod cli;
+pub mod config;
 pub mod flow;
 pub mod hooks;
 pub mod proto;
