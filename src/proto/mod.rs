@@ -1,2 +1,4 @@
 //! Conversations.
+pub mod codec;
 pub mod http;
+pub mod tls;
