@@ -1,0 +1,2 @@
+//! Identities: what is mirrored, what is left out, and that nothing a server sends makes us fall over.
+use super::*;
