@@ -16,7 +16,7 @@ use super::authority::whole_seconds;
 use super::leaf::{LeafTemplate, Minted};
 use super::{Authority, CaError, LeafIdentity};
 
-/// How many bytes of leaves are kept if nothing else is said (`leaf_cache_max`): about 10,000 sites.
+/// How many bytes of leaves are kept if nothing else is said (`leaf_cache_max`): about 19,000 sites.
 pub const LEAF_CACHE_MAX: usize = 16 << 20;
 
 const DAY: i64 = 86_400;
@@ -237,5 +237,131 @@ impl Entries {
         self.order.remove(&entry.used);
         self.bytes -= entry.cost;
         Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    const NOW: f64 = 1_800_000_000.0;
+
+    fn cache(max: usize) -> LeafCache {
+        LeafCache::new(Arc::new(Authority::generate(NOW).unwrap()), max).unwrap()
+    }
+
+    fn host(number: usize) -> LeafIdentity {
+        LeafIdentity::from_names(Some(&format!("host-{number}.example.com")), None)
+    }
+
+    #[test]
+    fn a_cache_can_be_shared_between_workers() {
+        fn shareable<T: Send + Sync>() {}
+        shareable::<(LeafCache, Authority, Leaf, LeafIdentity, CaError)>();
+    }
+
+    #[test]
+    fn the_same_identity_gets_the_same_certificate() {
+        let cache = cache(LEAF_CACHE_MAX);
+        let first = cache.leaf(&host(1), NOW).unwrap();
+        let other = cache.leaf(&host(2), NOW).unwrap();
+        let again = cache.leaf(&host(1), NOW + 3_600.0).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_ne!(first.cert_der(), other.cert_der());
+        let counters = cache.counters();
+        assert_eq!((counters.hits, counters.misses, counters.evictions, counters.entries), (1, 2, 0, 2));
+    }
+
+    #[test]
+    fn leaves_share_a_key_that_is_not_the_cas() {
+        let cache = cache(LEAF_CACHE_MAX);
+        let key = |der: &[u8]| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(der).unwrap();
+            parsed.public_key().raw.to_vec()
+        };
+        let leaf = key(cache.leaf(&host(1), NOW).unwrap().cert_der());
+        assert_eq!(leaf, key(cache.leaf(&host(2), NOW).unwrap().cert_der()));
+        assert_ne!(leaf, key(cache.authority().certificate()));
+        assert_ne!(leaf, key(super::tests::cache(0).leaf(&host(1), NOW).unwrap().cert_der()));
+    }
+
+    #[test]
+    fn five_thousand_identities_stay_within_the_bound() {
+        const MAX: usize = 1 << 20;
+        let cache = cache(MAX);
+        for number in 0..5_000 {
+            cache.leaf(&host(number), NOW).unwrap();
+            assert!(cache.counters().bytes <= MAX);
+        }
+        let counters = cache.counters();
+        assert_eq!(counters.misses, 5_000);
+        assert_eq!(counters.entries as u64 + counters.evictions, 5_000);
+        assert!(counters.bytes > MAX - 4_096 && counters.entries > 500, "{counters:?}");
+        let entries = cache.lock();
+        assert_eq!(entries.bytes, entries.leaves.values().map(|entry| entry.cost).sum::<usize>());
+        assert_eq!(entries.order.len(), entries.leaves.len());
+    }
+
+    #[test]
+    fn the_least_recently_used_leaf_goes_first() {
+        let cost = cache(LEAF_CACHE_MAX).leaf(&host(1), NOW).unwrap().cost();
+        let cache = cache(cost * 4 + cost / 2);
+        let before: Vec<_> = (1..=4).map(|number| cache.leaf(&host(number), NOW).unwrap()).collect();
+        cache.leaf(&host(1), NOW).unwrap();
+        cache.leaf(&host(5), NOW).unwrap();
+        assert!(Arc::ptr_eq(&before[0], &cache.leaf(&host(1), NOW).unwrap()));
+        assert!(!Arc::ptr_eq(&before[1], &cache.leaf(&host(2), NOW).unwrap()));
+    }
+
+    #[test]
+    fn a_leaf_too_large_for_the_cache_is_minted_all_the_same() {
+        let cache = cache(100);
+        let first = cache.leaf(&host(1), NOW).unwrap();
+        assert!(!Arc::ptr_eq(&first, &cache.leaf(&host(1), NOW).unwrap()));
+        assert_eq!((cache.counters().entries, cache.counters().bytes), (0, 0));
+    }
+
+    #[test]
+    fn leaves_are_minted_again_before_they_expire_and_when_the_clock_was_set_back() {
+        const HOUR: i64 = 3_600;
+        let now = NOW as i64;
+        for (upstream, later, same) in [
+            (None, 197 * DAY, true),
+            (None, 198 * DAY + 1, false),
+            (None, -2 * DAY, true),
+            (None, -2 * DAY - 1, false),
+            (Some(now + 10 * HOUR), 9 * HOUR, true),
+            (Some(now + 10 * HOUR), 9 * HOUR + 1, false),
+            (Some(now + 1), 1, true),
+            (Some(now + 1), 2, false),
+        ] {
+            let cache = cache(LEAF_CACHE_MAX);
+            let identity = LeafIdentity { not_after: upstream, ..host(1) };
+            let first = cache.leaf(&identity, NOW).unwrap();
+            let second = cache.leaf(&identity, NOW + later as f64).unwrap();
+            assert_eq!(Arc::ptr_eq(&first, &second), same, "{upstream:?} {later}");
+            let counters = cache.counters();
+            assert_eq!((counters.entries, counters.evictions, counters.bytes), (1, 0, second.cost()));
+        }
+    }
+
+    #[test]
+    fn workers_that_mint_at_once_hand_out_one_certificate() {
+        let cache = cache(LEAF_CACHE_MAX);
+        let barrier = std::sync::Barrier::new(8);
+        for round in 0..50 {
+            let certificates: HashSet<Vec<u8>> = std::thread::scope(|scope| {
+                let mint = || {
+                    barrier.wait();
+                    cache.leaf(&host(round), NOW).unwrap().cert_der().to_vec()
+                };
+                let workers: Vec<_> = (0..8).map(|_| scope.spawn(mint)).collect();
+                workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+            });
+            assert_eq!(certificates.len(), 1);
+        }
+        let counters = cache.counters();
+        assert_eq!((counters.hits + counters.misses, counters.entries), (400, 50));
     }
 }

@@ -191,7 +191,8 @@ fn publish_new(path: &Path, bytes: &[u8]) -> Result<bool, CaError> {
     match fs::hard_link(&temporary.path, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        // File systems without hard links (FAT, some network and container mounts).
+        // File systems without hard links (FAT, some network and container mounts): a check, then a rename. Two that
+        // start in the same instant may disagree there, until one of them is started again.
         Err(_) if path.exists() => return Ok(false),
         Err(_) => fs::rename(&temporary.path, path).map_err(unwritable)?,
     }
