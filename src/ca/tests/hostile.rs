@@ -328,6 +328,9 @@ fn fingerprints_tell_parts_apart() {
         with(vec![LeafName::Email("a.example".into())]),
         with(vec![LeafName::Ip([97, 46, 101, 120].into())]),
         with(vec![]),
+        // Without lengths these two would be the same bytes.
+        LeafIdentity { organization: Some("x".into()), ..with(vec![dns("y")]) },
+        LeafIdentity { organization: Some("x\u{3}y".into()), ..with(vec![]) },
     ];
     let prints: std::collections::HashSet<_> = all.iter().map(LeafIdentity::fingerprint).collect();
     assert_eq!(prints.len(), all.len());
