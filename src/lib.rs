@@ -6,6 +6,7 @@ pub mod ring;
 pub mod ca;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod flow;
 pub mod hooks;
 pub mod proto;

@@ -1,2 +1,5 @@
-//! HTTP.
+//! HTTP: what an exchange is, whatever the version; and HTTP/1.
+
+pub mod exchange;
 pub mod h1;
+mod tape;

@@ -1,2 +1,13 @@
-//! TLS.
+//! TLS on both legs: the ClientHello, the record layer over pooled buffers, configurations, and the layer that
+//! puts us in the middle.
+
 pub mod client_hello;
+mod codec;
+mod config;
+mod facts;
+mod layer;
+mod verify;
+
+pub use codec::TlsCodec;
+pub use config::{TlsContexts, TlsSetup, TlsSetupError};
+pub use layer::{connect_server, intercept};

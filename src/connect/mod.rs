@@ -1,0 +1,59 @@
+//! Reaching a server: names to addresses, what may be reached, and the connection itself.
+
+mod policy;
+mod resolve;
+
+pub use policy::{Origin, Policy, Refusal, SharedPolicy};
+pub use resolve::Resolver;
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::ring::{ConnectOptions, Ring, TcpStream};
+use crate::stream::Stream;
+
+/// The one way out.
+pub struct Connector {
+    kind: Kind,
+    resolver: Resolver,
+}
+
+enum Kind {
+    Tcp { ring: Ring, options: ConnectOptions },
+    Test(TestDial),
+}
+
+/// A test's server: makes an in-memory connection to an address.
+pub type TestDial = Rc<dyn Fn(SocketAddr) -> io::Result<Stream>>;
+
+impl Connector {
+    /// Connects through the worker's ring.
+    pub fn new(ring: Ring, options: ConnectOptions) -> Self {
+        Self { kind: Kind::Tcp { ring, options }, resolver: Resolver::system() }
+    }
+
+    /// Connects to a test's servers; names resolve by this table only.
+    pub fn test(dial: TestDial, names: Vec<(String, SocketAddr)>) -> Self {
+        Self { kind: Kind::Test(dial), resolver: Resolver::table(names) }
+    }
+
+    /// The addresses of a host.
+    ///
+    /// # Errors
+    /// The name does not resolve.
+    pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.resolver.resolve(host, port).await
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn connect(&self, addr: SocketAddr) -> io::Result<Stream> {
+        match &self.kind {
+            Kind::Tcp { ring, options } => TcpStream::connect(ring, addr, *options).await.map(Stream::from),
+            Kind::Test(dial) => dial(addr),
+        }
+    }
+}

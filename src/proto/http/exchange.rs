@@ -1,0 +1,173 @@
+//! One request and its response: hooks, flow and limits, whatever the version on the wire.
+//!
+//! LIFECYCLE
+//! ```text
+//! requestheaders ─▶ request ─▶ responseheaders ─▶ response      each flow ends in exactly one of
+//!        │             │               │                        `response` and `error`
+//!        └─────────────┴───────────────┴────────▶ error
+//! ```
+//! A flow is built only if somebody listens or records. Bodies are collected only for addons that listen to
+//! `request` or `response`, who may change them; otherwise they are streamed, and a copy is kept for recorders.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::flow::{Flow, FlowMeta, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
+use crate::hooks::{Hook, Hooks, Subject};
+use crate::proto::session::{Services, Session};
+
+use super::tape::BodyTape;
+
+/// An exchange under way.
+pub struct Exchange {
+    services: Rc<Services>,
+    flow: Option<Box<HttpFlow>>,
+    wants: Hooks,
+}
+
+/// What an addon wants to happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Go,
+    /// It has set a response: the server is not asked.
+    Answered,
+    /// End the connection without an answer.
+    Killed,
+}
+
+impl Exchange {
+    /// An exchange; `request` is called only if a flow is wanted.
+    pub fn begin(session: &Session, request: impl FnOnce(f64) -> Request) -> Self {
+        let services = session.services.clone();
+        let wants = services.chain.wants();
+        let flow = (wants.intersects(Hooks::HTTP) || services.outbox.wanted()).then(|| {
+            let now = services.now();
+            let request = request(now);
+            let mut meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
+            note_mismatch(&mut meta, session, &request);
+            Box::new(HttpFlow { meta, request, response: None, killed: false })
+        });
+        Self { services, flow, wants }
+    }
+
+    /// The flow, if there is one.
+    pub fn flow(&mut self) -> Option<&mut HttpFlow> {
+        self.flow.as_deref_mut()
+    }
+
+    /// Whether addons may have changed what the flow says: then it is what goes out, not the bytes that came.
+    pub fn is_editable(&self) -> bool {
+        self.flow.is_some() && self.wants.intersects(Hooks::HTTP)
+    }
+
+    /// Whether somebody may change bodies of requests, or of responses.
+    pub fn collects(&self, hook: Hook) -> bool {
+        self.wants.contains(hook)
+    }
+
+    /// A tape for a body that is streamed.
+    pub fn tape(&self) -> BodyTape {
+        if self.flow.is_none() {
+            return BodyTape::counting();
+        }
+        let config = &self.services.config;
+        let streamed = config.stream_large_bodies.and_then(|size| usize::try_from(size).ok());
+        BodyTape::keeping(config.flow_body_max.min(streamed.unwrap_or(usize::MAX)))
+    }
+
+    /// Connections may have become known or changed since the flow began.
+    pub fn refresh(&mut self, session: &Session) {
+        if let Some(flow) = &mut self.flow {
+            flow.meta.client_conn = Arc::clone(&session.client);
+            flow.meta.server_conn = Arc::clone(&session.server);
+        }
+    }
+
+    /// Runs a hook on the flow.
+    pub async fn run(&mut self, hook: Hook) -> Verdict {
+        let Some(flow) = &mut self.flow else { return Verdict::Go };
+        let had_response = flow.response.is_some();
+        self.services.chain.run(hook, Subject::Http(flow)).await;
+        if flow.killed {
+            return Verdict::Killed;
+        }
+        if !had_response && flow.response.is_some() { Verdict::Answered } else { Verdict::Go }
+    }
+
+    /// The request has come whole.
+    pub fn request_done(&mut self, tape: &mut BodyTape) {
+        let now = self.services.now();
+        if let Some(flow) = &mut self.flow {
+            flow.request.timestamp_end = Some(now);
+            flow.request.content = tape.take();
+            if flow.request.content.is_none() {
+                note_streamed(&mut flow.meta, "request_length", tape.passed);
+            }
+        }
+    }
+
+    /// The response's head has come.
+    pub fn response_begun(&mut self, response: impl FnOnce(f64) -> Response) {
+        if let Some(flow) = &mut self.flow {
+            flow.response = Some(response(self.services.now()));
+        }
+    }
+
+    /// The response has come whole.
+    pub fn response_done(&mut self, tape: &mut BodyTape) {
+        let now = self.services.now();
+        if let Some(flow) = &mut self.flow
+            && let Some(response) = &mut flow.response
+        {
+            response.timestamp_end = Some(now);
+            response.content = tape.take();
+            if response.content.is_none() {
+                note_streamed(&mut flow.meta, "response_length", tape.passed);
+            }
+        }
+    }
+
+    /// The exchange is complete: the flow goes to whoever records.
+    pub fn finish(mut self) {
+        if let Some(mut flow) = self.flow.take() {
+            flow.meta.live = false;
+            self.services.outbox.deliver(Flow::Http(flow));
+        }
+    }
+
+    /// The exchange failed.
+    pub async fn fail(mut self, reason: &str) {
+        let now = self.services.now();
+        if let Some(flow) = &mut self.flow {
+            flow.meta.error = Some(crate::flow::Error { msg: reason.to_owned(), timestamp: now });
+            self.services.chain.run(Hook::Error, Subject::Http(flow)).await;
+        }
+        self.finish();
+    }
+}
+
+impl Drop for Exchange {
+    /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
+    fn drop(&mut self) {
+        if let Some(mut flow) = self.flow.take() {
+            let now = self.services.now();
+            flow.meta.error = Some(crate::flow::Error { msg: KILLED_MESSAGE.into(), timestamp: now });
+            flow.meta.live = false;
+            self.services.outbox.deliver(Flow::Http(flow));
+        }
+    }
+}
+
+fn note_streamed(meta: &mut FlowMeta, key: &str, length: u64) {
+    meta.note(key, MetaValue::Int(i64::try_from(length).unwrap_or(i64::MAX)));
+}
+
+/// A transparent client goes where its packets went. That its Host names somebody else is worth knowing, and
+/// never an error: content networks answer for many names.
+fn note_mismatch(meta: &mut FlowMeta, session: &Session, request: &Request) {
+    let (Some(sni), Some(host)) = (&session.client.sni, request.host_header()) else { return };
+    if !sni.eq_ignore_ascii_case(&host) {
+        meta.note("authority_mismatch", MetaValue::Text(format!("SNI {sni}, Host {host}")));
+    }
+}

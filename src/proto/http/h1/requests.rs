@@ -1,0 +1,387 @@
+//! The request's half: waiting for it, finding out where it goes, and what of it is sent on.
+
+use bytes::Bytes;
+
+use super::codec::{
+    BodyFraming, HeadReason, RequestHead, TargetForm, split_absolute, split_authority, write_chunk,
+    write_last_chunk, write_request_head,
+};
+use super::inbox::NoHead;
+use super::layer::{After, Refusal, Talk};
+use super::passage::Passage;
+use crate::buf::Chunks;
+use crate::flow::{Headers, HttpVersion, Request};
+use crate::hooks::Hook;
+use crate::proto::http::exchange::{Exchange, Verdict};
+use crate::proto::http::tape::BodyTape;
+use crate::proto::session::{Session, Way};
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: bool,
+    /// Path with query as it is sent to the server.
+    pub(super) path: Bytes,
+    /// The authority as the request gave it, if its target had one.
+    pub(super) authority: Bytes,
+    /// The Host field that the server is to see, if not the client's.
+    pub(super) host_field: Option<String>,
+}
+
+/// A request ready to be sent.
+pub(super) struct Outgoing {
+    pub(super) first: Chunks,
+    pub(super) passage: Passage,
+}
+
+/// What preparing a request came to.
+pub(super) enum Prepared {
+    Send(Outgoing),
+    /// An addon answered.
+    Answered,
+    Killed,
+    Refused(Refusal),
+}
+
+/// Waits for the next request; says how long its head is.
+pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usize, After> {
+    let services = &session.services;
+    let (timers, timeouts) = (&services.timers, &services.config.timeouts);
+    if talk.client.peek().is_empty() {
+        let idle = async {
+            tokio::select! {
+                biased;
+                more = talk.client.more(&session.client_io) => more.is_ok(),
+                () = services.draining.started() => false,
+            }
+        };
+        let came = timers.timeout(timeouts.keepalive_ms, idle).await;
+        if came != Ok(true) || talk.client.peek().is_empty() {
+            return Err(After::Close);
+        }
+    }
+    let head = talk.client.request_head(&session.client_io, &mut talk.request, &talk.limits, timers, timeouts.head_ms);
+    match head.await {
+        Ok(length) => Ok(length),
+        Err(NoHead::Refused(error)) => {
+            let refusal = Refusal { status: error.status(), reason: error.to_string() };
+            if matches!(error.reason, HeadReason::Http2Preface) {
+                tracing::info!(client = ?session.client.peername, "HTTP/2 without TLS is not part of this version");
+            }
+            Err(refusal.answer(session).await)
+        }
+        Err(NoHead::Slow) => {
+            let refusal = Refusal { status: 408, reason: "the request's head did not come in time".into() };
+            Err(refusal.answer(session).await)
+        }
+        Err(NoHead::Closed | NoHead::Truncated | NoHead::Broken(_)) => Err(After::Close),
+    }
+}
+
+/// Where the request in the inbox goes.
+pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Route, Refusal> {
+    let head = &talk.client.peek()[..length];
+    let request = &talk.request;
+    let target = request.target.of(head);
+    if !matches!(session.way, Way::Proxy) {
+        return fixed_route(session, target);
+    }
+    let bad = |reason: &str| Refusal { status: 400, reason: reason.to_owned() };
+    let host_field = request.host.map(|host| host.of(head));
+    match request.target_form {
+        TargetForm::Authority => {
+            let (host, port) = split_authority(target).map_err(|e| bad(&e.to_string()))?;
+            let authority = Bytes::copy_from_slice(target);
+            Ok(Route { host: host.into(), port, tls: false, path: Bytes::new(), authority, host_field: None })
+        }
+        TargetForm::Absolute => {
+            let (scheme, host, port, path) = split_absolute(target).ok_or_else(|| bad("invalid URL in the request"))?;
+            let tls = match scheme {
+                _ if scheme.eq_ignore_ascii_case("http") => false,
+                _ if scheme.eq_ignore_ascii_case("https") => true,
+                _ => return Err(bad("only http and https URLs can be fetched")),
+            };
+            let default = if tls { 443 } else { 80 };
+            let authority = authority_text(host, port.unwrap_or(default), default);
+            let path = match path.first() {
+                None => Bytes::from_static(if request.method.of(head) == b"OPTIONS" { b"*" } else { b"/" }),
+                Some(b'/') => Bytes::copy_from_slice(path),
+                Some(_) => [b"/", path].concat().into(),
+            };
+            let keep = host_field.is_some_and(|held| held.eq_ignore_ascii_case(authority.as_bytes()));
+            Ok(Route {
+                host: host.into(),
+                port: port.unwrap_or(default),
+                tls,
+                path,
+                host_field: (!keep).then(|| authority.clone()),
+                authority: authority.into(),
+            })
+        }
+        TargetForm::Origin | TargetForm::Asterisk => {
+            let host = host_field.ok_or_else(|| bad("a request to a proxy names its server: no absolute URL, no Host"))?;
+            let default = if session.client.tls { 443 } else { 80 };
+            let (host, port) = match split_authority(host) {
+                Ok((host, port)) => (host.to_owned(), port),
+                Err(_) => {
+                    let with_port = [host, b":1"].concat();
+                    let (host, _) = split_authority(&with_port).map_err(|_| bad("invalid Host"))?;
+                    (host.to_owned(), default)
+                }
+            };
+            let path = Bytes::copy_from_slice(target);
+            Ok(Route { host, port, tls: session.client.tls, path, authority: Bytes::new(), host_field: None })
+        }
+    }
+}
+
+fn fixed_route(session: &Session, target: &[u8]) -> Result<Route, Refusal> {
+    let Some((host, port)) = session.server.address.clone() else {
+        return Err(Refusal { status: 502, reason: "the connection's destination is unknown".into() });
+    };
+    let host_field = match session.way {
+        Way::Reverse(scheme) if !session.services.config.keep_host_header => {
+            Some(authority_text(&host, port, if scheme.is_tls() { 443 } else { 80 }))
+        }
+        _ => None,
+    };
+    let tls = session.server.tls;
+    Ok(Route { host, port, tls, path: Bytes::copy_from_slice(target), authority: Bytes::new(), host_field })
+}
+
+fn authority_text(host: &str, port: u16, default_port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == default_port { host } else { format!("{host}:{port}") }
+}
+
+/// The request as flows hold it.
+pub(super) fn flow_request(session: &Session, talk: &Talk, length: usize, route: &Route, now: f64) -> Request {
+    let head = Bytes::copy_from_slice(&talk.client.peek()[..length]);
+    let request = &talk.request;
+    let https = match session.way {
+        Way::Proxy => route.tls,
+        Way::Reverse(scheme) => scheme.is_tls(),
+        Way::Tunnel | Way::Transparent => session.client.tls,
+    };
+    Request {
+        host: route.host.clone(),
+        port: route.port,
+        method: head.slice(request.method.range()),
+        scheme: match (request.connect, https) {
+            (true, _) => Bytes::new(),
+            (false, true) => Bytes::from_static(b"https"),
+            (false, false) => Bytes::from_static(b"http"),
+        },
+        authority: route.authority.clone(),
+        path: route.path.clone(),
+        http_version: Bytes::from_static(request.version.as_str().as_bytes()),
+        headers: sent_headers(session, request, &head, route),
+        content: None,
+        trailers: None,
+        timestamp_start: now,
+        timestamp_end: None,
+    }
+}
+
+/// The fields that the server is to see: the client's, without those between it and a proxy.
+fn sent_headers(session: &Session, request: &RequestHead, head: &Bytes, route: &Route) -> Headers {
+    let mut headers = request.headers(head);
+    if matches!(session.way, Way::Proxy) && !request.connect {
+        headers.remove("proxy-connection");
+        headers.remove("proxy-authorization");
+    }
+    if let Some(host) = &route.host_field {
+        headers.set("Host", host);
+    }
+    headers
+}
+
+/// Whether the bytes that came are what goes out.
+fn passes_untouched(session: &Session, route: &Route, exchange: &Exchange) -> bool {
+    !matches!(session.way, Way::Proxy) && route.host_field.is_none() && !exchange.is_editable()
+}
+
+/// Everything up to the point where the server is needed.
+pub(super) async fn prepare(
+    session: &Session,
+    talk: &mut Talk,
+    exchange: &mut Exchange,
+    length: usize,
+    route: &Route,
+) -> Prepared {
+    let config = &session.services.config;
+    let framing = talk.request.framing;
+    match exchange.run(Hook::Requestheaders).await {
+        Verdict::Go => {}
+        Verdict::Answered => return Prepared::Answered,
+        Verdict::Killed => return Prepared::Killed,
+    }
+    if Passage::declared_too_large(framing, config.body_size_limit) {
+        return Prepared::Refused(Refusal { status: 413, reason: "the request's body is larger than body_size_limit".into() });
+    }
+    if exchange.collects(Hook::Request) && may_collect(session, framing) {
+        return collect(session, talk, exchange, length, framing).await;
+    }
+    let mut passage = Passage::new(framing, exchange.tape(), config.body_size_limit);
+    if passes_untouched(session, route, exchange) {
+        return match passage.step(&mut talk.client, length) {
+            Ok(first) => Prepared::Send(Outgoing { first: first.into(), passage }),
+            Err(broken) => refused(&broken),
+        };
+    }
+    let mut first = Chunks::default();
+    match head_from(session, talk, exchange, length, route) {
+        Ok(head) => first.push(head.into()),
+        Err(reason) => return Prepared::Refused(Refusal { status: 502, reason }),
+    }
+    talk.client.take(length);
+    match passage.step(&mut talk.client, 0) {
+        Ok(body) => first.push(body),
+        Err(broken) => return refused(&broken),
+    }
+    Prepared::Send(Outgoing { first, passage })
+}
+
+fn refused(broken: &super::passage::Broken) -> Prepared {
+    let status = if matches!(broken, super::passage::Broken::TooLarge) { 413 } else { 400 };
+    Prepared::Refused(Refusal { status, reason: broken.reason("client", "server") })
+}
+
+/// A body of known length beyond what is collected streams from the start.
+pub(super) fn may_collect(session: &Session, framing: BodyFraming) -> bool {
+    let config = &session.services.config;
+    let most = config.stream_large_bodies.unwrap_or(u64::MAX).min(config.body_collect_max as u64);
+    !matches!(framing, BodyFraming::Length(length) if length > most)
+}
+
+/// The most that is collected of one body.
+pub(super) fn collect_max(session: &Session) -> usize {
+    let config = &session.services.config;
+    let streamed = config.stream_large_bodies.and_then(|size| usize::try_from(size).ok());
+    config.body_collect_max.min(streamed.unwrap_or(usize::MAX))
+}
+
+fn head_from(
+    session: &Session,
+    talk: &Talk,
+    exchange: &mut Exchange,
+    length: usize,
+    route: &Route,
+) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(length + 64);
+    let editable = exchange.is_editable();
+    let written = match exchange.flow() {
+        Some(flow) if editable => {
+            let request = &flow.request;
+            write_request_head(&mut out, &request.method, &request.path, talk.request.version, &request.headers)
+        }
+        _ => {
+            let head = Bytes::copy_from_slice(&talk.client.peek()[..length]);
+            let headers = sent_headers(session, &talk.request, &head, route);
+            write_request_head(&mut out, talk.request.method.of(&head), &route.path, talk.request.version, &headers)
+        }
+    };
+    written.map(|()| out).map_err(|e| e.to_string())
+}
+
+async fn collect(
+    session: &Session,
+    talk: &mut Talk,
+    exchange: &mut Exchange,
+    length: usize,
+    framing: BodyFraming,
+) -> Prepared {
+    let config = &session.services.config;
+    let (timers, idle_ms) = (&session.services.timers, config.timeouts.idle_ms);
+    let version = talk.request.version;
+    talk.client.take(length);
+    if talk.request.expect_continue && framing != BodyFraming::None {
+        // the body is wanted here and now: the server is asked later, with all of it
+        let _ = session.client_io.write(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]).await;
+        if let Some(flow) = exchange.flow() {
+            flow.request.headers.remove("expect");
+        }
+    }
+    let mut passage = Passage::new(framing, BodyTape::counting(), config.body_size_limit);
+    let collected = passage.collect(&mut talk.client, &session.client_io, collect_max(session), timers, idle_ms).await;
+    let (data, whole) = match collected {
+        Ok(collected) => collected,
+        Err(broken) => return refused(&broken),
+    };
+    if !whole {
+        return stream_rest(exchange, passage, &data, version);
+    }
+    let now = session.services.now();
+    if let Some(flow) = exchange.flow() {
+        flow.request.timestamp_end = Some(now);
+        flow.request.trailers = passage.trailers();
+        flow.request.content = Some(data.into());
+    }
+    match exchange.run(Hook::Request).await {
+        Verdict::Go => {}
+        Verdict::Answered => return Prepared::Answered,
+        Verdict::Killed => return Prepared::Killed,
+    }
+    let Some(flow) = exchange.flow() else { return Prepared::Killed };
+    let request = &mut flow.request;
+    let body = request.content.clone().unwrap_or_default();
+    fit_length(&mut request.headers, &body, framing);
+    let mut out = Vec::with_capacity(512 + body.len());
+    let written = write_request_head(&mut out, &request.method, &request.path, version, &request.headers)
+        .and_then(|()| write_body(&mut out, &request.headers, &body, request.trailers.as_ref()));
+    match written {
+        Ok(()) => Prepared::Send(Outgoing {
+            first: out.into(),
+            passage: Passage::new(BodyFraming::None, BodyTape::counting(), None),
+        }),
+        Err(error) => Prepared::Refused(Refusal { status: 502, reason: error.to_string() }),
+    }
+}
+
+/// A body that turned out too long to be collected: what was collected goes first, the rest follows.
+fn stream_rest(exchange: &mut Exchange, passage: Passage, data: &[u8], version: HttpVersion) -> Prepared {
+    tracing::warn!("a request's body is too long to be collected: addons do not see it");
+    let Some(flow) = exchange.flow() else { return Prepared::Killed };
+    let request = &flow.request;
+    let mut out = Vec::with_capacity(512 + data.len());
+    let written = write_request_head(&mut out, &request.method, &request.path, version, &request.headers);
+    match written {
+        Ok(()) if is_chunked(&request.headers) => write_chunk(&mut out, data),
+        Ok(()) => out.extend_from_slice(data),
+        Err(error) => return Prepared::Refused(Refusal { status: 502, reason: error.to_string() }),
+    }
+    Prepared::Send(Outgoing { first: out.into(), passage })
+}
+
+pub(super) fn is_chunked(headers: &Headers) -> bool {
+    headers.contains("transfer-encoding")
+}
+
+/// A changed body gets the length it has, unless it goes in chunks anyway.
+pub(super) fn fit_length(headers: &mut Headers, body: &[u8], framing: BodyFraming) {
+    if is_chunked(headers) {
+        headers.remove("content-length");
+        return;
+    }
+    let has_length = headers.contains("content-length");
+    if has_length || !body.is_empty() || framing != BodyFraming::None {
+        headers.set("Content-Length", body.len().to_string());
+    }
+}
+
+/// Appends a whole body in the framing its head declares.
+pub(super) fn write_body(
+    out: &mut Vec<u8>,
+    headers: &Headers,
+    body: &[u8],
+    trailers: Option<&Headers>,
+) -> Result<(), super::codec::WriteError> {
+    if !is_chunked(headers) {
+        out.extend_from_slice(body);
+        return Ok(());
+    }
+    write_chunk(out, body);
+    write_last_chunk(out, trailers)
+}

@@ -1,0 +1,161 @@
+//! The one way out: policy, hooks, TCP, and TLS where it is due.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::session::{ServerError, Session, count};
+use super::tls;
+use crate::flow::{Server, ServerConnectionData, Transport};
+use crate::hooks::{Hook, Subject};
+use crate::stream::Stream;
+
+/// Connects to the session's server, unless it is connected. What goes wrong is kept in `server_error`, for
+/// whoever has to tell the client.
+///
+/// # Errors
+/// Why the server is out of reach.
+pub async fn open_server(session: &mut Session) -> Result<(), ServerError> {
+    if session.server_io.is_some() {
+        return Ok(());
+    }
+    let opened = match open_tcp(session).await {
+        Ok(stream) if session.server.tls => tls::connect_server(session, stream).await,
+        Ok(stream) => Ok(stream),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(stream) => {
+            session.server_io = Some(stream);
+            session.server_error = None;
+            Ok(())
+        }
+        Err(error) => {
+            tracing::info!(client = ?session.client.peername, "{}: {}", session.destination_text(), error.reason);
+            session.server_mut().error = Some(error.reason.clone());
+            session.server_error = Some(error.clone());
+            close_server(session).await;
+            Err(error)
+        }
+    }
+}
+
+/// Ends the server's connection: nothing that was queued is lost if it was flushed before.
+pub async fn close_server(session: &mut Session) {
+    let was_open = session.server_io.take().is_some();
+    if let Some(own) = session.upstream_own.take() {
+        session.services.policy.upstream_closed(own);
+    }
+    if was_open {
+        let now = session.services.now();
+        session.server_mut().timestamp_end = Some(now);
+        notify(session, Hook::ServerDisconnected).await;
+    }
+}
+
+/// A fresh server, towards the same destination, for another connection.
+pub fn renew(server: &Server) -> Server {
+    Server {
+        id: Uuid::new_v4(),
+        address: server.address.clone(),
+        tls: server.tls,
+        sni: server.sni.clone(),
+        alpn_offers: server.alpn_offers.clone(),
+        transport_protocol: Transport::Tcp,
+        ..Server::default()
+    }
+}
+
+async fn open_tcp(session: &mut Session) -> Result<Stream, ServerError> {
+    let now = session.services.now();
+    {
+        let server = session.server_mut();
+        if server.timestamp_start.is_some() {
+            *server = renew(server);
+        }
+        server.timestamp_start = Some(now);
+    }
+    notify(session, Hook::ServerConnect).await;
+    if let Some(reason) = session.server.error.clone() {
+        return Err(ServerError::forbidden(reason));
+    }
+    match dial(session).await {
+        Ok((stream, addr)) => {
+            count(&session.services.counters.server_connections);
+            let (own, now) = (stream.local_addr(), session.services.now());
+            if let Some(own) = own {
+                session.services.policy.upstream_opened(own);
+                session.upstream_own = Some(own);
+            }
+            let server = session.server_mut();
+            server.peername = Some(addr);
+            server.sockname = own;
+            server.timestamp_tcp_setup = Some(now);
+            notify(session, Hook::ServerConnected).await;
+            Ok(stream)
+        }
+        Err(error) => {
+            count(&session.services.counters.server_connect_errors);
+            session.server_mut().error = Some(error.reason.clone());
+            notify(session, Hook::ServerConnectError).await;
+            Err(error)
+        }
+    }
+}
+
+async fn dial(session: &Session) -> Result<(Stream, SocketAddr), ServerError> {
+    let services = &session.services;
+    let Some((host, port)) = session.server.address.clone() else {
+        return Err(ServerError::bad_gateway("the request names no destination"));
+    };
+    let attempt = async {
+        let addrs = services.connector.resolve(&host, port).await;
+        let addrs = addrs.map_err(|e| ServerError::bad_gateway(format!("cannot resolve {host}: {e}")))?;
+        for addr in &addrs {
+            services.policy.check_destination(*addr, session.origin()).map_err(|refusal| {
+                count(&services.counters.connections_denied);
+                ServerError::forbidden(refusal.to_string())
+            })?;
+        }
+        let mut last = None;
+        for addr in addrs {
+            match services.connector.connect(addr).await {
+                Ok(stream) => return Ok((stream, addr)),
+                Err(error) => last = Some((addr, error)),
+            }
+        }
+        let reason = last.map_or_else(|| "no address".to_owned(), |(addr, e)| connect_error(addr, &e));
+        Err(ServerError::bad_gateway(reason))
+    };
+    match services.timers.timeout(services.config.timeouts.connect_ms, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(ServerError::timeout(format!(
+            "cannot connect to {}: no answer within {} s",
+            session.destination_text(),
+            services.config.timeouts.connect_ms / 1000
+        ))),
+    }
+}
+
+fn connect_error(addr: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("cannot connect to {addr}: connection refused"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("cannot connect to {addr}: no local port is free (net.ipv4.ip_local_port_range)")
+        }
+        _ => format!("cannot connect to {addr}: {error}"),
+    }
+}
+
+async fn notify(session: &mut Session, hook: Hook) {
+    let chain = &session.services.chain;
+    if !chain.wants().contains(hook) {
+        return;
+    }
+    let mut data =
+        ServerConnectionData { server: (*session.server).clone(), client: session.client.clone() };
+    chain.run(hook, Subject::Server(&mut data)).await;
+    session.server = Arc::new(data.server);
+}

@@ -1,0 +1,281 @@
+//! One client connection, accept to close, and what a conversation may use on its core.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::buf::BlockPool;
+use crate::ca::LeafCache;
+use crate::clock::{Clock, Timers};
+use crate::config::{Config, ReverseScheme};
+use crate::connect::{Connector, Origin, SharedPolicy};
+use crate::flow::{Client, Error, Flow, Layer, Server};
+use crate::hooks::Chain;
+use crate::stream::Stream;
+
+use super::tls::TlsContexts;
+
+/// What a conversation may use on its core.
+pub struct Services {
+    /// The operator's wishes.
+    pub config: Arc<Config>,
+    /// Addons.
+    pub chain: Chain,
+    /// Waits.
+    pub timers: Rc<Timers>,
+    /// The way out.
+    pub connector: Connector,
+    /// What may be reached.
+    pub policy: SharedPolicy,
+    /// Mints leaves.
+    pub leaves: Arc<LeafCache>,
+    /// TLS configurations, ready made.
+    pub tls: TlsContexts,
+    /// Where buffers come from.
+    pub pool: Rc<BlockPool>,
+    /// Where finished flows go.
+    pub outbox: Rc<dyn Outbox>,
+    /// Set at shutdown: finish what is under way, begin nothing.
+    pub draining: Drain,
+    /// What happened, counted.
+    pub counters: Counters,
+}
+
+impl Services {
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        self.timers.clock()
+    }
+
+    /// Unix seconds.
+    pub fn now(&self) -> f64 {
+        self.clock().unix()
+    }
+}
+
+/// Takes finished flows; never waits.
+pub trait Outbox {
+    /// Whether anybody wants finished flows: otherwise none are built.
+    fn wanted(&self) -> bool;
+    /// A flow has ended.
+    fn deliver(&self, flow: Flow);
+}
+
+/// Tells sessions that the end is near.
+#[derive(Default)]
+pub struct Drain {
+    on: Cell<bool>,
+    notify: tokio::sync::Notify,
+}
+
+impl Drain {
+    /// Finish what is under way.
+    pub fn start(&self) {
+        self.on.set(true);
+        self.notify.notify_waiters();
+    }
+
+    /// Whether it has started.
+    pub fn is_on(&self) -> bool {
+        self.on.get()
+    }
+
+    /// Ends when it starts.
+    pub async fn started(&self) {
+        if !self.on.get() {
+            self.notify.notified().await;
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// What happened on this core, counted from its start.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Cell<u64>,)+ }
+
+        impl Counters {
+            /// Names and values.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections taken.
+    connections,
+    /// Connections closed at once because too many were open.
+    connections_refused,
+    /// Connections refused by policy or as loops.
+    connections_denied,
+    /// HTTP requests.
+    requests,
+    /// Handshakes done with clients.
+    tls_client_established,
+    /// Handshakes with clients that failed.
+    tls_client_failed,
+    /// Handshakes done with servers.
+    tls_server_established,
+    /// Handshakes with servers that failed.
+    tls_server_failed,
+    /// Of the handshakes done with servers, resumed ones.
+    tls_server_resumed,
+    /// Connections to servers.
+    server_connections,
+    /// Connections to servers that failed.
+    server_connect_errors,
+    /// Conversations that were relayed as raw TCP.
+    tcp_conversations,
+}
+
+/// Adds one.
+pub fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+/// How the client came to us: what the first bytes may be, and who chose the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// An explicit proxy: requests name their destination.
+    Proxy,
+    /// Inside a CONNECT tunnel.
+    Tunnel,
+    /// Redirected here.
+    Transparent,
+    /// To a fixed server.
+    Reverse(ReverseScheme),
+}
+
+/// One client connection, accept to close.
+pub struct Session {
+    /// Facts about the client's side.
+    pub client: Arc<Client>,
+    /// Facts about the server's side.
+    pub server: Arc<Server>,
+    /// How the client came.
+    pub way: Way,
+    /// The client's bytes.
+    pub client_io: Stream,
+    /// The server's bytes, once connected.
+    pub server_io: Option<Stream>,
+    /// Why the server is out of reach, once that was tried.
+    pub server_error: Option<ServerError>,
+    /// What may be used here.
+    pub services: Rc<Services>,
+    /// Layers so far, for logs.
+    pub trail: LayerTrail,
+    /// Where the server's connection was opened from, to be forgotten at its end.
+    pub upstream_own: Option<SocketAddr>,
+}
+
+/// What comes after a layer.
+pub enum Outcome {
+    /// The session is over.
+    Closed,
+    /// Ask again what is next.
+    Next(Session),
+}
+
+/// Why a server cannot be used, and what to tell an HTTP client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerError {
+    /// 403, 502 or 504.
+    pub status: u16,
+    /// What a person reads.
+    pub reason: String,
+}
+
+impl ServerError {
+    /// The server is at fault.
+    pub fn bad_gateway(reason: impl Into<String>) -> Self {
+        Self { status: 502, reason: reason.into() }
+    }
+
+    /// The server is too slow.
+    pub fn timeout(reason: impl Into<String>) -> Self {
+        Self { status: 504, reason: reason.into() }
+    }
+
+    /// It may not be reached.
+    pub fn forbidden(reason: impl Into<String>) -> Self {
+        Self { status: 403, reason: reason.into() }
+    }
+}
+
+impl Session {
+    /// A session that begins. The destination is `server.address`, if the way in knows it.
+    pub fn new(client: Client, server: Server, way: Way, client_io: Stream, services: Rc<Services>) -> Self {
+        Self {
+            client: Arc::new(client),
+            server: Arc::new(server),
+            way,
+            client_io,
+            server_io: None,
+            server_error: None,
+            services,
+            trail: LayerTrail::default(),
+            upstream_own: None,
+        }
+    }
+
+    /// Who chose where this session goes.
+    pub fn origin(&self) -> Origin {
+        match (self.way, self.client.peername) {
+            (Way::Transparent, _) => Origin::Redirect,
+            (Way::Reverse(_), _) | (_, None) => Origin::Operator,
+            (Way::Proxy | Way::Tunnel, Some(client)) => Origin::Request { client },
+        }
+    }
+
+    /// Changes facts about the client. Flows that hold the old ones keep them.
+    pub fn client_mut(&mut self) -> &mut Client {
+        Arc::make_mut(&mut self.client)
+    }
+
+    /// Changes facts about the server. Flows that hold the old ones keep them.
+    pub fn server_mut(&mut self) -> &mut Server {
+        Arc::make_mut(&mut self.server)
+    }
+
+    /// `host:port` of the destination, for messages.
+    pub fn destination_text(&self) -> String {
+        match &self.server.address {
+            Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
+            Some((host, port)) => format!("{host}:{port}"),
+            None => "an unknown destination".into(),
+        }
+    }
+
+    /// The error as flows record it.
+    pub fn flow_error(&self, msg: impl Into<String>) -> Error {
+        Error { msg: msg.into(), timestamp: self.services.now() }
+    }
+}
+
+/// The layers a session went through: `tls > h1`.
+#[derive(Clone, Debug, Default)]
+pub struct LayerTrail(Vec<Layer>);
+
+impl LayerTrail {
+    /// A layer begins.
+    pub fn enter(&mut self, layer: Layer) {
+        self.0.push(layer);
+    }
+
+    /// Layers so far.
+    pub fn depth(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl std::fmt::Display for LayerTrail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, layer) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { " > " }, layer.as_str())?;
+        }
+        Ok(())
+    }
+}

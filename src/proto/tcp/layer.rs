@@ -1,0 +1,166 @@
+//! Bytes in both directions until both sides have ended: half-close is kept, messages are shown to whoever
+//! wants them.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::Arc;
+
+use crate::buf::Chunk;
+use crate::flow::{Flow, FlowMeta, Layer, TcpFlow, TcpMessage};
+use crate::hooks::{Hook, Hooks, Subject};
+use crate::proto::server::open_server;
+use crate::proto::session::{Outcome, Services, Session, count};
+use crate::stream::Stream;
+
+/// Bytes that a recorded conversation keeps: what comes after is relayed, not kept.
+const RECORDED_MAX: usize = 4 << 20;
+
+/// Relays to the end.
+pub async fn relay(mut session: Session, layer: Layer) -> Outcome {
+    count(&session.services.counters.tcp_conversations);
+    if let Err(error) = open_server(&mut session).await {
+        let mut tape = Tape::of(&session, layer);
+        tape.finish(&session, Err(error.reason)).await;
+        session.client_io.reset_on_close();
+        crate::proto::end(session).await;
+        return Outcome::Closed;
+    }
+    let mut tape = Tape::of(&session, layer);
+    tape.begin(&session).await;
+    let result = converse(&session, &tape).await;
+    tape.finish(&session, result).await;
+    crate::proto::end(session).await;
+    Outcome::Closed
+}
+
+async fn converse(session: &Session, tape: &Tape) -> Result<(), String> {
+    let Some(server) = &session.server_io else { return Ok(()) };
+    let services = &session.services;
+    let beat = Cell::new(services.clock().now_ms());
+    let up = one_way(&session.client_io, server, tape, true, services, &beat);
+    let down = one_way(server, &session.client_io, tape, false, services, &beat);
+    let both = async { tokio::try_join!(up, down).map(drop) };
+    tokio::select! {
+        result = both => result,
+        () = silence(services, &beat) => Err(format!("no byte for {} s", services.config.timeouts.idle_ms / 1000)),
+    }
+}
+
+/// Ends when nothing has moved for too long.
+async fn silence(services: &Services, beat: &Cell<u64>) {
+    let limit = services.config.timeouts.idle_ms;
+    loop {
+        let silent = services.clock().now_ms().saturating_sub(beat.get());
+        if silent >= limit {
+            return;
+        }
+        services.timers.sleep(limit - silent).await;
+    }
+}
+
+async fn one_way(
+    from: &Stream,
+    to: &Stream,
+    tape: &Tape,
+    from_client: bool,
+    services: &Services,
+    beat: &Cell<u64>,
+) -> Result<(), String> {
+    let who = if from_client { "client" } else { "server" };
+    loop {
+        let chunk = from.read().await.map_err(|e| format!("{who}: {}", broken(&e)))?;
+        if chunk.is_empty() {
+            // the other direction may go on
+            let _ = to.shutdown_write().await;
+            return Ok(());
+        }
+        beat.set(services.clock().now_ms());
+        let Some(chunk) = tape.message(services, from_client, chunk).await? else { continue };
+        let other = if from_client { "server" } else { "client" };
+        to.write(chunk).await.map_err(|e| format!("{other}: {}", broken(&e)))?;
+        beat.set(services.clock().now_ms());
+    }
+}
+
+fn broken(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::BrokenPipe => "connection closed".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// The flow of a conversation, if anybody wants it.
+struct Tape {
+    flow: Option<RefCell<TcpFlow>>,
+    recorded: Cell<usize>,
+}
+
+impl Tape {
+    fn of(session: &Session, layer: Layer) -> Self {
+        let services = &session.services;
+        let wanted = services.chain.wants().intersects(Hooks::TCP) || services.outbox.wanted();
+        let flow = (wanted && layer == Layer::Tcp).then(|| {
+            let meta =
+                FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), services.now());
+            RefCell::new(TcpFlow { meta, messages: Vec::new(), killed: false })
+        });
+        Self { flow, recorded: Cell::new(0) }
+    }
+
+    #[expect(clippy::await_holding_refcell_ref, reason = "the only other holder waits for this call")]
+    async fn begin(&self, session: &Session) {
+        if let Some(flow) = &self.flow {
+            session.services.chain.run(Hook::TcpStart, Subject::Tcp(&mut flow.borrow_mut())).await;
+        }
+    }
+
+    /// Shows a message to whoever wants it; gives what is to be sent on, if anything.
+    async fn message(&self, services: &Services, from_client: bool, chunk: Chunk) -> Result<Option<Chunk>, String> {
+        let Some(flow) = &self.flow else { return Ok(Some(chunk)) };
+        let listened = services.chain.wants().contains(Hook::TcpMessage);
+        if !listened && self.recorded.get() + chunk.len() > RECORDED_MAX {
+            return Ok(Some(chunk));
+        }
+        self.recorded.set(self.recorded.get() + chunk.len());
+        let message = TcpMessage { from_client, content: chunk.to_bytes(), timestamp: services.now() };
+        if !listened {
+            flow.borrow_mut().messages.push(message);
+            return Ok(Some(chunk));
+        }
+        // taken out while addons work: the other direction may speak meanwhile
+        let mut shown = {
+            let mut flow = flow.borrow_mut();
+            let mut shown = flow.clone();
+            flow.messages.push(message.clone());
+            shown.messages.push(message);
+            shown
+        };
+        let at = shown.messages.len() - 1;
+        services.chain.run(Hook::TcpMessage, Subject::Tcp(&mut shown)).await;
+        if shown.killed {
+            flow.borrow_mut().killed = true;
+            return Err(crate::flow::KILLED_MESSAGE.into());
+        }
+        let content = shown.messages.get(at).map(|message| message.content.clone()).unwrap_or_default();
+        if let Some(message) = flow.borrow_mut().messages.get_mut(at) {
+            message.content = content.clone();
+        }
+        Ok((!content.is_empty()).then(|| content.into()))
+    }
+
+    async fn finish(&mut self, session: &Session, result: Result<(), String>) {
+        let Some(flow) = self.flow.take() else { return };
+        let mut flow = flow.into_inner();
+        flow.meta.live = false;
+        let hook = match result {
+            Ok(()) => Hook::TcpEnd,
+            Err(reason) => {
+                flow.meta.error = Some(session.flow_error(reason));
+                Hook::TcpError
+            }
+        };
+        session.services.chain.run(hook, Subject::Tcp(&mut flow)).await;
+        session.services.outbox.deliver(Flow::Tcp(Box::new(flow)));
+    }
+}
