@@ -332,3 +332,6 @@ const HOST_NAME: u8 = 0;
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
+
+#[cfg(test)]
+mod tests;

@@ -28,3 +28,6 @@ pub use head::{
 pub use sniff::{Sniff, looks_like_http};
 pub use target::{TargetError, TargetForm, split_absolute, split_authority};
 pub use write::{WriteError, write_request_head, write_response_head, write_simple_response};
+
+#[cfg(test)]
+mod tests;
