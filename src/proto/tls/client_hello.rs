@@ -258,7 +258,8 @@ fn host_name(name: &[u8]) -> Result<Option<String>, HelloError> {
     let name = name.strip_suffix('.').unwrap_or(name);
     // The underscore is no letter of host names, but names with it resolve and are used.
     let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let is_label = |label: &str| (1..=LABEL_LEN_MAX).contains(&label.len()) && label.bytes().all(is_name_byte);
+    let is_label =
+        |label: &str| (1..=LABEL_LEN_MAX).contains(&label.len()) && label.bytes().all(is_name_byte);
     if name.len() > NAME_LEN_MAX || !name.split('.').all(is_label) {
         return Err(HelloError::BadServerName);
     }

@@ -30,7 +30,10 @@ fn real() -> Vec<u8> {
 
 /// Puts a message into records of at most `size` bytes.
 fn in_records(message: &[u8], size: usize) -> Vec<u8> {
-    message.chunks(size).flat_map(|part| [&[22, 3, 1][..], &(part.len() as u16).to_be_bytes(), part].concat()).collect()
+    message
+        .chunks(size)
+        .flat_map(|part| [&[22, 3, 1][..], &(part.len() as u16).to_be_bytes(), part].concat())
+        .collect()
 }
 
 /// Feeds prefixes that end at `cuts`, then everything.
@@ -76,7 +79,8 @@ fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
 }
 
 fn server_name(names: &[(u8, &[u8])]) -> Vec<u8> {
-    let names: Vec<u8> = names.iter().flat_map(|(kind, name)| [&[*kind][..], &vec_of(2, &[name])].concat()).collect();
+    let names: Vec<u8> =
+        names.iter().flat_map(|(kind, name)| [&[*kind][..], &vec_of(2, &[name])].concat()).collect();
     extension(0, &vec_of(2, &[&names]))
 }
 
@@ -161,7 +165,24 @@ fn takes_host_names_and_nothing_else_for_a_server_name() {
     assert_eq!(sni_of(label.as_bytes()), Ok(Some(label.clone())));
     assert_eq!(sni_of(name.as_bytes()), Ok(Some(name.clone())));
     let (label, name) = (label + "x", name + ".xyz");
-    let bad = ["", ".", "a..b", ".a", "a b", "a/b", "../a", "a:443", "*.a", "a\0b", "a\n", "b\u{fc}cher.test", "[::1]", "a@b", &label, &name];
+    let bad = [
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a b",
+        "a/b",
+        "../a",
+        "a:443",
+        "*.a",
+        "a\0b",
+        "a\n",
+        "b\u{fc}cher.test",
+        "[::1]",
+        "a@b",
+        &label,
+        &name,
+    ];
     for name in bad {
         assert_eq!(sni_of(name.as_bytes()), Err(HelloError::BadServerName), "{name:?}");
     }
@@ -218,7 +239,9 @@ fn reads_the_largest_hello_even_in_the_smallest_records() {
     let wire = in_records(&message, 1);
     assert_eq!(wire.len(), HELLO_WIRE_SIZE_MAX);
     let verdict = fed(&wire, 0..wire.len());
-    assert!(matches!(verdict, Ok(Parsed::Done { value, consumed }) if value.raw == message && consumed == wire.len()));
+    assert!(
+        matches!(verdict, Ok(Parsed::Done { value, consumed }) if value.raw == message && consumed == wire.len())
+    );
 }
 
 #[test]
@@ -236,7 +259,11 @@ fn tells_tls_by_three_bytes() {
 
 #[test]
 fn random_changes_to_a_hello_never_panic_and_do_not_depend_on_the_split() {
-    let samples = [real(), in_records(&real()[5..], 7), hello_with(&[&server_name(&[(0, b"a.test")]), &extension(43, &[2, 3, 4])])];
+    let samples = [
+        real(),
+        in_records(&real()[5..], 7),
+        hello_with(&[&server_name(&[(0, b"a.test")]), &extension(43, &[2, 3, 4])]),
+    ];
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut roll = |below: usize| {
         state ^= state << 13;
@@ -258,6 +285,11 @@ fn random_changes_to_a_hello_never_panic_and_do_not_depend_on_the_split() {
             }
         }
         let cut = roll(bytes.len());
-        assert_eq!(fed(&bytes, std::iter::once(cut)), parse(&bytes), "cut at {cut}: {}", bytes.escape_ascii());
+        assert_eq!(
+            fed(&bytes, std::iter::once(cut)),
+            parse(&bytes),
+            "cut at {cut}: {}",
+            bytes.escape_ascii()
+        );
     }
 }

@@ -7,9 +7,9 @@
 
 use std::ops::Range;
 
-use super::fields::{Block, diagnose, read_block};
 use super::error::HeadReason;
 use super::facts::frames;
+use super::fields::{Block, diagnose, read_block};
 use super::framing::ScanStep;
 use super::write::{WriteError, write_fields};
 use crate::flow::{Field, Headers};
@@ -86,7 +86,11 @@ impl ChunkedScanner {
 
     /// Walks `bytes`, which continue where the last call ended, and reports the ranges of them that are data.
     /// An error is final.
-    pub fn scan(&mut self, bytes: &[u8], data: &mut impl FnMut(Range<usize>)) -> Result<ScanStep, ChunkError> {
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        data: &mut impl FnMut(Range<usize>),
+    ) -> Result<ScanStep, ChunkError> {
         let mut at = 0;
         while self.state != State::Done {
             if self.state == State::Data {

@@ -60,16 +60,25 @@ fn good(bytes: impl AsRef<[u8]>) -> Read {
 fn finds_the_data_between_the_chunk_lines() {
     assert_eq!(good("0\r\n\r\n").data, b"");
     assert_eq!(good("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n").data, b"hello world");
-    assert_eq!(good("A\r\n0123456789\r\na\r\n\r\n\r\n\r\n\r\n\r\n\r\n0\r\n\r\n").data, b"0123456789\r\n\r\n\r\n\r\n\r\n");
+    assert_eq!(
+        good("A\r\n0123456789\r\na\r\n\r\n\r\n\r\n\r\n\r\n\r\n0\r\n\r\n").data,
+        b"0123456789\r\n\r\n\r\n\r\n\r\n"
+    );
     assert_eq!(good("0000000000000002\r\nhi\r\n000\r\n\r\n").data, b"hi");
     assert_eq!(good("2;a=b;c=\"d;e\"\r\nhi\r\n0;x\r\n\r\n").data, b"hi");
     assert_eq!(good("2 \t ; a\r\nhi\r\n0  \r\n\r\n").data, b"hi");
-    assert_eq!(scan("5\r\nhel").unwrap(), Read { data: b"hel".into(), consumed: 6, done: false, trailers: None });
+    assert_eq!(
+        scan("5\r\nhel").unwrap(),
+        Read { data: b"hel".into(), consumed: 6, done: false, trailers: None }
+    );
 }
 
 #[test]
 fn refuses_chunk_sizes_that_parsers_read_differently() {
-    for size in ["", "+5", "-5", " 5", "\t5", "g", "x5", "5x", "5 5", "5 x", "0x5", ";a", "\n5", "\0", "5.", "5,", "5\u{b}", "5_0"] {
+    for size in [
+        "", "+5", "-5", " 5", "\t5", "g", "x5", "5x", "5 5", "5 x", "0x5", ";a", "\n5", "\0", "5.", "5,",
+        "5\u{b}", "5_0",
+    ] {
         let verdict = scan(format!("{size}\r\nhello\r\n0\r\n\r\n"));
         assert_eq!(verdict, Err(BadSize), "{size:?}");
     }
@@ -80,9 +89,21 @@ fn refuses_chunk_sizes_that_parsers_read_differently() {
 
 #[test]
 fn refuses_line_ends_that_are_not_crlf_in_chunks() {
-    for body in ["5\nhello\r\n0\r\n\r\n", "5\r\nhello\n0\r\n\r\n", "5\rhello\r\n", "5\r\nhelloX\r\n", "5\r\nhello\r0\r\n", "5;a\nhello\r\n",
-        "5;a\rb\r\nhello\r\n", "0\r\n\n", "0\r\n\rx", "0\n\r\n", "5\r\nhello0\r\n\r\n", "5 \nhello\r\n", "0\r\nA: b\n\r\n"]
-    {
+    for body in [
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "5\rhello\r\n",
+        "5\r\nhelloX\r\n",
+        "5\r\nhello\r0\r\n",
+        "5;a\nhello\r\n",
+        "5;a\rb\r\nhello\r\n",
+        "0\r\n\n",
+        "0\r\n\rx",
+        "0\n\r\n",
+        "5\r\nhello0\r\n\r\n",
+        "5 \nhello\r\n",
+        "0\r\nA: b\n\r\n",
+    ] {
         assert_eq!(scan(body), Err(MissingCrlf), "{body:?}");
     }
     assert_eq!(scan("5;a\0\r\nhello\r\n"), Err(BadExtension));

@@ -56,7 +56,8 @@ fn a_head_without_fields_is_fine_and_so_is_a_missing_host() {
 #[test]
 fn a_used_head_forgets_the_request_before() {
     let (limits, mut head) = (HeadLimits::default(), RequestHead::default());
-    let first = b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: x, close\r\nUpgrade: y\r\n\r\n";
+    let first =
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: x, close\r\nUpgrade: y\r\n\r\n";
     head.parse_into(first, &mut HeadProgress::default(), &limits).unwrap();
     let capacity = head.fields.capacity();
     head.parse_into(b"GET / HTTP/1.1\r\nA: b\r\n\r\n", &mut HeadProgress::default(), &limits).unwrap();
@@ -88,12 +89,27 @@ fn skips_a_few_empty_lines_before_a_request_and_no_more() {
 
 #[test]
 fn refuses_request_lines_that_are_not_three_words() {
-    for line in ["GET /", "GET", "GET  / HTTP/1.1", "GET /  HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET / x HTTP/1.1",
-        "GET / HTTP", "GET / http/1.1", "GET  HTTP/1.1"]
-    {
+    for line in [
+        "GET /",
+        "GET",
+        "GET  / HTTP/1.1",
+        "GET /  HTTP/1.1",
+        "GET / HTTP/1.1 ",
+        " GET / HTTP/1.1",
+        "GET / x HTTP/1.1",
+        "GET / HTTP",
+        "GET / http/1.1",
+        "GET  HTTP/1.1",
+    ] {
         assert_eq!(refused_request(format!("{line}\r\nHost: a\r\n\r\n")), BadRequestLine, "{line}");
     }
-    for line in ["G(T / HTTP/1.1", "G\tT / HTTP/1.1", "GET\t/ HTTP/1.1", "GÄT / HTTP/1.1", "\x16\x03\x01\x02 / HTTP/1.1"] {
+    for line in [
+        "G(T / HTTP/1.1",
+        "G\tT / HTTP/1.1",
+        "GET\t/ HTTP/1.1",
+        "GÄT / HTTP/1.1",
+        "\x16\x03\x01\x02 / HTTP/1.1",
+    ] {
         assert_eq!(refused_request(format!("{line}\r\nHost: a\r\n\r\n")), BadMethod, "{line}");
     }
     assert_eq!(refused_request("GET / HTTP/1.1\nHost: a\r\n\r\n"), BareLf);
@@ -104,7 +120,9 @@ fn refuses_request_lines_that_are_not_three_words() {
 
 #[test]
 fn refuses_versions_other_than_1_0_and_1_1() {
-    for version in ["HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/3", "HTTP/1.10", "HTTP/01.1", "HTTP/1,1", "HTTP/"] {
+    for version in
+        ["HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/3", "HTTP/1.10", "HTTP/01.1", "HTTP/1,1", "HTTP/"]
+    {
         let bytes = format!("GET / {version}\r\nHost: a\r\n\r\n");
         assert_eq!(refused_request(&bytes), UnsupportedVersion, "{version}");
         assert_eq!(parse_request_head(bytes.as_bytes(), &HeadLimits::default()).unwrap_err().status(), 505);
@@ -123,10 +141,25 @@ fn knows_the_four_forms_of_a_target_and_who_may_use_them() {
     assert_eq!(form("CONNECT a.test:443"), TargetForm::Authority);
     assert_eq!(form("CONNECT [2001:db8::1]:443"), TargetForm::Authority);
     assert_eq!(form("OPTIONS *"), TargetForm::Asterisk);
-    for line in ["GET *", "GET a.test:443", "GET a", "CONNECT /", "CONNECT a.test", "CONNECT http://a/", "CONNECT a:0",
-        "CONNECT a:65536", "CONNECT a:+1", "CONNECT u@a:1", "CONNECT :1", "GET http://", "GET http://u@a/", "GET http://a:b/",
-        "GET ://a/", "GET 1http://a/", "GET ?x"]
-    {
+    for line in [
+        "GET *",
+        "GET a.test:443",
+        "GET a",
+        "CONNECT /",
+        "CONNECT a.test",
+        "CONNECT http://a/",
+        "CONNECT a:0",
+        "CONNECT a:65536",
+        "CONNECT a:+1",
+        "CONNECT u@a:1",
+        "CONNECT :1",
+        "GET http://",
+        "GET http://u@a/",
+        "GET http://a:b/",
+        "GET ://a/",
+        "GET 1http://a/",
+        "GET ?x",
+    ] {
         assert_eq!(refused_request(format!("{line} HTTP/1.1\r\n\r\n")), BadTarget, "{line}");
     }
     assert_eq!(refused_request("GET /\x01 HTTP/1.1\r\n\r\n"), BadTarget);
@@ -138,7 +171,10 @@ fn knows_the_four_forms_of_a_target_and_who_may_use_them() {
 #[test]
 fn rejects_two_content_lengths_that_differ() {
     assert_eq!(refused_lines("Content-Length: 1\r\ncontent-length: 2"), SeveralContentLengths);
-    assert_eq!(refused_response("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), SeveralContentLengths);
+    assert_eq!(
+        refused_response("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
+        SeveralContentLengths
+    );
 }
 
 #[test]
@@ -148,12 +184,28 @@ fn rejects_two_content_lengths_that_are_the_same() {
 
 #[test]
 fn rejects_content_lengths_that_are_not_canonical() {
-    for value in ["", "+1", "-1", "01", "00", "1,1", "1, 1", "1 1", "0x1", "1.0", "1e3", "18446744073709551616", "99999999999999999999",
-        "\u{663}", "a", "1;"]
-    {
+    for value in [
+        "",
+        "+1",
+        "-1",
+        "01",
+        "00",
+        "1,1",
+        "1, 1",
+        "1 1",
+        "0x1",
+        "1.0",
+        "1e3",
+        "18446744073709551616",
+        "99999999999999999999",
+        "\u{663}",
+        "a",
+        "1;",
+    ] {
         assert_eq!(refused_lines(&format!("Content-Length: {value}")), BadContentLength, "{value}");
     }
-    let framing = |value: &str| good_request(format!("POST / HTTP/1.1\r\nContent-Length: {value}\r\n\r\n")).framing;
+    let framing =
+        |value: &str| good_request(format!("POST / HTTP/1.1\r\nContent-Length: {value}\r\n\r\n")).framing;
     assert_eq!(framing("0"), BodyFraming::Length(0));
     assert_eq!(framing(" 10 \t"), BodyFraming::Length(10));
     assert_eq!(framing("18446744073709551615"), BodyFraming::Length(u64::MAX));
@@ -167,16 +219,40 @@ fn rejects_a_length_beside_a_transfer_encoding_in_either_order() {
 
 #[test]
 fn rejects_every_transfer_encoding_but_chunked() {
-    for value in ["", "gzip", "gzip, chunked", "chunked, gzip", "chunked, chunked", "xchunked", "chunked;q=1", "\"chunked\"",
-        "chunked,", ",chunked", "identity", "chunke d", "\x0bchunked"]
-    {
+    for value in [
+        "",
+        "gzip",
+        "gzip, chunked",
+        "chunked, gzip",
+        "chunked, chunked",
+        "xchunked",
+        "chunked;q=1",
+        "\"chunked\"",
+        "chunked,",
+        ",chunked",
+        "identity",
+        "chunke d",
+        "\x0bchunked",
+    ] {
         let reason = refused_lines(&format!("Transfer-Encoding: {value}"));
         assert!(matches!(reason, UnknownTransferEncoding | BadFieldValue), "{value}: {reason}");
     }
-    assert_eq!(refused_lines("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), SeveralTransferEncodings);
-    assert_eq!(refused_lines("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked"), UnknownTransferEncoding);
-    assert_eq!(refused_request("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), TransferEncodingInHttp10);
-    assert_eq!(good_request("POST / HTTP/1.1\r\ntransfer-ENCODING:\tChunked \r\n\r\n").framing, BodyFraming::Chunked);
+    assert_eq!(
+        refused_lines("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+        SeveralTransferEncodings
+    );
+    assert_eq!(
+        refused_lines("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked"),
+        UnknownTransferEncoding
+    );
+    assert_eq!(
+        refused_request("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        TransferEncodingInHttp10
+    );
+    assert_eq!(
+        good_request("POST / HTTP/1.1\r\ntransfer-ENCODING:\tChunked \r\n\r\n").framing,
+        BodyFraming::Chunked
+    );
     let error = HeadError { side: Side::Client, reason: UnknownTransferEncoding };
     assert_eq!((error.status(), error.to_string().as_str()), (501, "unknown transfer encoding"));
 }
@@ -251,7 +327,10 @@ fn connection_options_decide_about_the_connection() {
     assert_eq!(facts("1.1", "Connection: keep-alive\r\nConnection: x,, close\r\n"), (false, false, true));
     assert_eq!(facts("1.0", ""), (false, false, false));
     assert_eq!(facts("1.0", "Connection: Keep-Alive\r\n"), (true, false, false));
-    assert_eq!(facts("1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"), (true, true, false));
+    assert_eq!(
+        facts("1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"),
+        (true, true, false)
+    );
     assert_eq!(facts("1.1", "Upgrade: websocket\r\n"), (true, false, false));
     assert_eq!(facts("1.1", "Connection: upgrade\r\n"), (true, false, false));
     assert_eq!(facts("1.0", "Connection: upgrade\r\nUpgrade: websocket\r\n"), (false, false, false));
@@ -262,7 +341,9 @@ fn connection_options_decide_about_the_connection() {
 
 #[test]
 fn expectations_and_trailers_are_noted() {
-    let head = good_request("POST / HTTP/1.1\r\nExpect: 100-Continue\r\nTE: gzip, trailers\r\nContent-Length: 3\r\n\r\n");
+    let head = good_request(
+        "POST / HTTP/1.1\r\nExpect: 100-Continue\r\nTE: gzip, trailers\r\nContent-Length: 3\r\n\r\n",
+    );
     assert!(head.expect_continue && head.te_trailers);
     assert!(!good_request("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expect_continue);
     assert!(!good_request("POST / HTTP/1.1\r\nTE: deflate\r\n\r\n").te_trailers);
@@ -289,8 +370,14 @@ fn heads_have_limits() {
     assert_eq!(verdict(&format!("GET /{long} HTTP/1.1\r\n\r\n")), Err((FirstLineTooLong { max: 40 }, 414)));
     assert_eq!(verdict(&format!("GET /{}", "x".repeat(37))), Err((FirstLineTooLong { max: 40 }, 414)));
     assert_eq!(verdict(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(26))), Ok(true));
-    assert_eq!(verdict(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(27))), Err((FirstLineTooLong { max: 40 }, 414)));
-    assert_eq!(verdict(&format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n")), Err((FieldLineTooLong { max: 40 }, 431)));
+    assert_eq!(
+        verdict(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(27))),
+        Err((FirstLineTooLong { max: 40 }, 414))
+    );
+    assert_eq!(
+        verdict(&format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n")),
+        Err((FieldLineTooLong { max: 40 }, 431))
+    );
     let large = format!("GET / HTTP/1.1\r\nA: {long}\r\nB: {long}\r\n\r\n");
     assert_eq!(verdict(&large), Err((HeadTooLarge { max: 100 }, 431)));
     assert_eq!(verdict(&large[..101]), Err((HeadTooLarge { max: 100 }, 431)));
@@ -324,13 +411,28 @@ fn a_head_that_trickles_in_is_not_searched_again_and_again() {
 fn reads_status_lines() {
     let raw = b"HTTP/1.1 404 Not \xff Found\r\nContent-Length: 3\r\n\r\n";
     let head = good_response(raw);
-    assert_eq!((head.status, head.reason.of(raw), head.framing), (404, &b"Not \xff Found"[..], BodyFraming::Length(3)));
+    assert_eq!(
+        (head.status, head.reason.of(raw), head.framing),
+        (404, &b"Not \xff Found"[..], BodyFraming::Length(3))
+    );
     assert_eq!(good_response("HTTP/1.0 200 \r\n\r\n").reason.range().len(), 0);
     assert_eq!(good_response("HTTP/1.1 200\r\n\r\n").status, 200);
     assert_eq!(good_response("HTTP/1.1 999 x\r\n\r\n").status, 999);
-    for line in ["HTTP/1.1 099 x", "HTTP/1.1 20 x", "HTTP/1.1 2000 x", "HTTP/1.1  200 x", "HTTP/1.1 +20 x", "HTTP/1.1 2x0 x",
-        "HTTP/1.1", "200 OK", "ICY 200 OK", "http/1.1 200 OK", " HTTP/1.1 200 OK", "HTTP/1.1 200 \x01", "HTTP/1.1 200\tOK"]
-    {
+    for line in [
+        "HTTP/1.1 099 x",
+        "HTTP/1.1 20 x",
+        "HTTP/1.1 2000 x",
+        "HTTP/1.1  200 x",
+        "HTTP/1.1 +20 x",
+        "HTTP/1.1 2x0 x",
+        "HTTP/1.1",
+        "200 OK",
+        "ICY 200 OK",
+        "http/1.1 200 OK",
+        " HTTP/1.1 200 OK",
+        "HTTP/1.1 200 \x01",
+        "HTTP/1.1 200\tOK",
+    ] {
         let reason = refused_response(format!("{line}\r\nA: b\r\n\r\n"));
         assert!(matches!(reason, BadStatusLine | UnsupportedVersion), "{line}: {reason}");
     }
@@ -344,8 +446,14 @@ fn reads_status_lines() {
 fn a_response_without_framing_ends_with_the_connection() {
     let head = good_response("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!((head.framing, head.keep_alive), (BodyFraming::UntilClose, false));
-    assert_eq!(good_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").framing, BodyFraming::Chunked);
-    assert_eq!(refused_response("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), TransferEncodingInHttp10);
+    assert_eq!(
+        good_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").framing,
+        BodyFraming::Chunked
+    );
+    assert_eq!(
+        refused_response("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        TransferEncodingInHttp10
+    );
 }
 
 #[test]
@@ -353,14 +461,28 @@ fn responses_that_cannot_have_a_body_have_none() {
     let to = |head, connect| RequestFacts { head, connect };
     let framing = |text: &str, request| good_response_to(text, request).framing;
     assert_eq!(framing("HTTP/1.1 304 x\r\nContent-Length: 9\r\n\r\n", to(false, false)), BodyFraming::None);
-    assert_eq!(framing("HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", to(false, false)), BodyFraming::None);
+    assert_eq!(
+        framing("HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", to(false, false)),
+        BodyFraming::None
+    );
     assert_eq!(framing("HTTP/1.1 200 x\r\nContent-Length: 9\r\n\r\n", to(true, false)), BodyFraming::None);
     assert_eq!(framing("HTTP/1.1 204 x\r\nContent-Length: 0\r\n\r\n", to(false, false)), BodyFraming::None);
-    assert_eq!(framing("HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n", to(false, false)), BodyFraming::None);
-    for lines in ["", "Content-Length: 1\r\n", "Transfer-Encoding: gzip\r\n", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"] {
+    assert_eq!(
+        framing("HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n", to(false, false)),
+        BodyFraming::None
+    );
+    for lines in [
+        "",
+        "Content-Length: 1\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+    ] {
         assert_eq!(framing(&format!("HTTP/1.1 200 x\r\n{lines}\r\n"), to(false, true)), BodyFraming::None);
     }
-    assert_eq!(framing("HTTP/1.1 407 x\r\nContent-Length: 1\r\n\r\n", to(false, true)), BodyFraming::Length(1));
+    assert_eq!(
+        framing("HTTP/1.1 407 x\r\nContent-Length: 1\r\n\r\n", to(false, true)),
+        BodyFraming::Length(1)
+    );
     for status in [100, 103, 204] {
         for line in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
             assert_eq!(refused_response(format!("HTTP/1.1 {status} x\r\n{line}\r\n\r\n")), BodyNotAllowed);
@@ -418,7 +540,9 @@ fn tells_http_from_other_protocols() {
             continue;
         }
         assert_eq!(found, expected, "{shown}");
-        let first = (0..=bytes.len()).map(|cut| looks_like_http(&bytes[..cut])).find(|sniff| *sniff != Sniff::NeedMore);
+        let first = (0..=bytes.len())
+            .map(|cut| looks_like_http(&bytes[..cut]))
+            .find(|sniff| *sniff != Sniff::NeedMore);
         assert_eq!(first.unwrap_or(Sniff::NeedMore), expected, "{shown} byte by byte");
     }
     assert_eq!(looks_like_http(&[b"PURGE /", &[b'x'; 5000][..]].concat()), Sniff::Http);
@@ -429,7 +553,18 @@ fn splits_targets_and_authorities_strictly() {
     assert_eq!(split_absolute(b"http://a.test/x?y"), Some(("http", "a.test", None, &b"/x?y"[..])));
     assert_eq!(split_absolute(b"https://[::1]:8443"), Some(("https", "::1", Some(8443), &b""[..])));
     assert_eq!(split_absolute(b"http://a?q"), Some(("http", "a", None, &b"?q"[..])));
-    for bad in ["", "http", "http:", "http:/a", "http:///a", "http://a:/", "http://[::1", "http://[::1]x/", "http://[a]/", "http://a:1:2/"] {
+    for bad in [
+        "",
+        "http",
+        "http:",
+        "http:/a",
+        "http:///a",
+        "http://a:/",
+        "http://[::1",
+        "http://[::1]x/",
+        "http://[a]/",
+        "http://a:1:2/",
+    ] {
         assert_eq!(split_absolute(bad.as_bytes()), None, "{bad}");
     }
     assert_eq!(split_authority(b"a.test:443"), Ok(("a.test", 443)));

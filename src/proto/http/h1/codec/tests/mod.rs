@@ -42,7 +42,12 @@ type Verdict<T> = Result<Parsed<T>, HeadError>;
 /// Everything a head says, comparable.
 type Facts = (String, usize);
 
-fn request_step(head: &mut RequestHead, progress: &mut HeadProgress, bytes: &[u8], limits: &HeadLimits) -> Verdict<Facts> {
+fn request_step(
+    head: &mut RequestHead,
+    progress: &mut HeadProgress,
+    bytes: &[u8],
+    limits: &HeadLimits,
+) -> Verdict<Facts> {
     Ok(match head.parse_into(bytes, progress, limits)? {
         Parsed::Done { consumed, .. } => Parsed::Done { value: (format!("{head:?}"), consumed), consumed },
         Parsed::NeedMore => Parsed::NeedMore,
@@ -63,7 +68,11 @@ fn response_step(
 }
 
 /// Feeds growing prefixes that end at `cuts` and then all of it; the first verdict counts.
-fn fed(bytes: &[u8], cuts: impl Iterator<Item = usize>, mut step: impl FnMut(&[u8]) -> Verdict<Facts>) -> Verdict<Facts> {
+fn fed(
+    bytes: &[u8],
+    cuts: impl Iterator<Item = usize>,
+    mut step: impl FnMut(&[u8]) -> Verdict<Facts>,
+) -> Verdict<Facts> {
     for cut in cuts {
         match step(&bytes[..cut]) {
             Ok(Parsed::NeedMore) => {}
@@ -80,7 +89,12 @@ fn request_with(bytes: &[u8], limits: &HeadLimits) -> Verdict<RequestHead> {
         move |bytes: &[u8]| request_step(&mut head, &mut progress, bytes, limits)
     };
     let whole = fed(bytes, std::iter::empty(), start());
-    assert_eq!(fed(bytes, 0..bytes.len(), start()), whole, "byte by byte: {:?}", bytes.escape_ascii().to_string());
+    assert_eq!(
+        fed(bytes, 0..bytes.len(), start()),
+        whole,
+        "byte by byte: {:?}",
+        bytes.escape_ascii().to_string()
+    );
     for cut in 0..bytes.len() {
         let split = fed(bytes, std::iter::once(cut), start());
         assert_eq!(split, whole, "cut at {cut}: {:?}", bytes.escape_ascii().to_string());
@@ -126,7 +140,12 @@ fn response_to(bytes: &[u8], request: RequestFacts) -> Verdict<ResponseHead> {
         move |bytes: &[u8]| response_step(&mut head, &mut progress, bytes, request, &limits)
     };
     let whole = fed(bytes, std::iter::empty(), start());
-    assert_eq!(fed(bytes, 0..bytes.len(), start()), whole, "byte by byte: {:?}", bytes.escape_ascii().to_string());
+    assert_eq!(
+        fed(bytes, 0..bytes.len(), start()),
+        whole,
+        "byte by byte: {:?}",
+        bytes.escape_ascii().to_string()
+    );
     for cut in 0..bytes.len() {
         assert_eq!(fed(bytes, std::iter::once(cut), start()), whole, "cut at {cut}");
     }

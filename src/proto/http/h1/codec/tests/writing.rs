@@ -23,10 +23,16 @@ fn refuses_parts_that_would_split_a_message_and_writes_nothing() {
     let none = Headers::default();
     let mut out = b"x".to_vec();
     for bad in [&b""[..], b"G T", b"G\r\nT", b"GET\0"] {
-        assert_eq!(write_request_head(&mut out, bad, b"/", HttpVersion::Http11, &none), Err(WriteError::Method));
+        assert_eq!(
+            write_request_head(&mut out, bad, b"/", HttpVersion::Http11, &none),
+            Err(WriteError::Method)
+        );
     }
     for bad in [&b""[..], b"/ HTTP/1.1\r\nA: b", b"/\n", b"/\0", b"/ x", b"/\x7f"] {
-        assert_eq!(write_request_head(&mut out, b"GET", bad, HttpVersion::Http11, &none), Err(WriteError::Target));
+        assert_eq!(
+            write_request_head(&mut out, b"GET", bad, HttpVersion::Http11, &none),
+            Err(WriteError::Target)
+        );
     }
     for bad in ["a\r\nb", "a\nb", "a\rb", "a\0b"] {
         let value = Headers::from_pairs([("Good", "1"), ("A", bad)]);
@@ -38,7 +44,10 @@ fn refuses_parts_that_would_split_a_message_and_writes_nothing() {
     }
     for bad in ["", " A", "A ", "A:", "A b"] {
         let name = Headers::from_pairs([(bad, "1")]);
-        assert_eq!(write_response_head(&mut out, HttpVersion::Http11, 200, b"", &name), Err(WriteError::FieldName));
+        assert_eq!(
+            write_response_head(&mut out, HttpVersion::Http11, 200, b"", &name),
+            Err(WriteError::FieldName)
+        );
     }
     assert_eq!(write_response_head(&mut out, HttpVersion::Http11, 99, b"", &none), Err(WriteError::Status));
     assert_eq!(out, b"x");
@@ -53,7 +62,10 @@ fn our_own_pages_are_whole_and_show_text_as_text() {
     let end = head_end(&out, 0).unwrap();
     assert_eq!(head.framing, BodyFraming::Length((out.len() - end) as u64));
     let text = String::from_utf8(out).unwrap();
-    assert!(text.contains("Server: ringtap\r\n") && text.contains("<p>&lt;script&gt;&#39;&quot;&amp;"), "{text}");
+    assert!(
+        text.contains("Server: ringtap\r\n") && text.contains("<p>&lt;script&gt;&#39;&quot;&amp;"),
+        "{text}"
+    );
     let mut out = Vec::new();
     write_simple_response(&mut out, 400, "Bad\r\nX: y", "x", false);
     assert!(good_response(&out).keep_alive);
