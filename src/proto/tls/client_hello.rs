@@ -139,10 +139,9 @@ impl HelloReader {
 
 /// The length of the record that begins here, if its header has come.
 fn record_length(bytes: &[u8]) -> Result<Option<usize>, HelloError> {
-    match looks_like_tls(bytes) {
-        Sniff::NotTls => return Err(HelloError::NotHandshake),
-        Sniff::NeedMore => return Ok(None),
-        Sniff::Tls => {}
+    // The minor version says nothing and is to be ignored (RFC 8446 §5.1).
+    if !matches!(bytes, [] | [HANDSHAKE] | [HANDSHAKE, 3, ..]) {
+        return Err(HelloError::NotHandshake);
     }
     let [_, _, _, high, low, ..] = bytes else { return Ok(None) };
     match usize::from(u16::from_be_bytes([*high, *low])) {

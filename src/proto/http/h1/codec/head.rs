@@ -376,7 +376,11 @@ fn read_fields(
     // The CRLF of the first line is half of the end of a head without fields.
     let end_behind = |searched: usize| head_end(bytes, searched.max(at + 1));
     let fits = |end: usize| {
-        if end - start > size_max { Err(HeadReason::HeadTooLarge { max: size_max }) } else { Ok(end) }
+        if end.saturating_sub(start) > size_max {
+            Err(HeadReason::HeadTooLarge { max: size_max })
+        } else {
+            Ok(end)
+        }
     };
     // Mostly a head comes in one piece, and looking for its end first would be a second pass over it.
     if progress.searched > 0 && end_behind(progress.searched).is_none() {

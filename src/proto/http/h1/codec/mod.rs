@@ -17,7 +17,7 @@ mod sniff;
 mod target;
 mod write;
 
-pub use chunked::{ChunkError, ChunkedScanner, write_chunk, write_last_chunk};
+pub use chunked::{ChunkError, ChunkedScanner, write_chunk, write_chunk_size, write_last_chunk};
 pub use error::{HeadError, HeadReason, Side};
 pub use facts::{request_framing, response_framing};
 pub use framing::{BodyFraming, BodyScanner, ScanStep, Truncated};

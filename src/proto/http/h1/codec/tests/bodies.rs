@@ -163,6 +163,15 @@ fn what_is_written_in_chunks_is_read_back() {
 }
 
 #[test]
+fn chunk_sizes_are_written_as_plain_hexadecimal() {
+    for size in [1, 9, 10, 15, 16, 17, 255, 256, 4096, 65_535, 1 << 20, usize::MAX] {
+        let mut line = Vec::new();
+        write_chunk_size(&mut line, size);
+        assert_eq!(String::from_utf8(line).unwrap(), format!("{size:x}\r\n"));
+    }
+}
+
+#[test]
 fn a_body_ends_as_its_framing_says() {
     let table = [
         (BodyFraming::None, 0, true, true),

@@ -385,6 +385,27 @@ fn heads_have_limits() {
 }
 
 #[test]
+fn every_refusal_has_a_status_for_the_client() {
+    let status = |side, reason| HeadError { side, reason }.status();
+    let table = [
+        (BadMethod, 400),
+        (SeveralHosts, 400),
+        (LengthAndTransferEncoding, 400),
+        (HeadTooLarge { max: 1 }, 431),
+        (TooManyFields { max: 1 }, 431),
+        (FieldLineTooLong { max: 1 }, 431),
+        (FirstLineTooLong { max: 1 }, 414),
+        (UnknownTransferEncoding, 501),
+        (UnsupportedVersion, 505),
+        (Http2Preface, 505),
+    ];
+    for (reason, expected) in table {
+        assert_eq!(status(Side::Client, reason), expected, "{reason}");
+        assert_eq!(status(Side::Server, reason), 502, "{reason}");
+    }
+}
+
+#[test]
 fn more_fields_than_usual_are_read_up_to_the_limit() {
     let lines = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(count));
     for count in [63, 64, 65, 256] {
