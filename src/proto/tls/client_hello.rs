@@ -139,10 +139,9 @@ impl HelloReader {
 
 /// The length of the record that begins here, if its header has come.
 fn record_length(bytes: &[u8]) -> Result<Option<usize>, HelloError> {
-    match looks_like_tls(bytes) {
-        Sniff::NotTls => return Err(HelloError::NotHandshake),
-        Sniff::NeedMore => return Ok(None),
-        Sniff::Tls => {}
+    // The minor version says nothing and is to be ignored (RFC 8446 §5.1).
+    if !matches!(bytes, [] | [HANDSHAKE] | [HANDSHAKE, 3, ..]) {
+        return Err(HelloError::NotHandshake);
     }
     let [_, _, _, high, low, ..] = bytes else { return Ok(None) };
     match usize::from(u16::from_be_bytes([*high, *low])) {
@@ -258,7 +257,8 @@ fn host_name(name: &[u8]) -> Result<Option<String>, HelloError> {
     let name = name.strip_suffix('.').unwrap_or(name);
     // The underscore is no letter of host names, but names with it resolve and are used.
     let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let is_label = |label: &str| (1..=LABEL_LEN_MAX).contains(&label.len()) && label.bytes().all(is_name_byte);
+    let is_label =
+        |label: &str| (1..=LABEL_LEN_MAX).contains(&label.len()) && label.bytes().all(is_name_byte);
     if name.len() > NAME_LEN_MAX || !name.split('.').all(is_label) {
         return Err(HelloError::BadServerName);
     }
@@ -332,3 +332,6 @@ const HOST_NAME: u8 = 0;
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,9 @@
 
 use std::ops::Range;
 
-use super::fields::{Block, diagnose, read_block};
 use super::error::HeadReason;
 use super::facts::frames;
+use super::fields::{Block, diagnose, read_block};
 use super::framing::ScanStep;
 use super::write::{WriteError, write_fields};
 use crate::flow::{Field, Headers};
@@ -86,7 +86,11 @@ impl ChunkedScanner {
 
     /// Walks `bytes`, which continue where the last call ended, and reports the ranges of them that are data.
     /// An error is final.
-    pub fn scan(&mut self, bytes: &[u8], data: &mut impl FnMut(Range<usize>)) -> Result<ScanStep, ChunkError> {
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        data: &mut impl FnMut(Range<usize>),
+    ) -> Result<ScanStep, ChunkError> {
         let mut at = 0;
         while self.state != State::Done {
             if self.state == State::Data {
@@ -222,10 +226,18 @@ impl Default for ChunkedScanner {
 /// Writes `data` as one chunk; nothing if it is empty, for that would end the body.
 pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     if !data.is_empty() {
-        out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        write_chunk_size(out, data.len());
         out.extend_from_slice(data);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Writes the line in front of a chunk of `size` bytes, for callers that send the data without copying it. The data
+/// and a CRLF follow; `size` is not 0, for that would end the body.
+pub fn write_chunk_size(out: &mut Vec<u8>, size: usize) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|place| b"0123456789abcdef"[size >> (4 * place) & 15]));
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Ends a chunked body.

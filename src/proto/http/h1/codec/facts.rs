@@ -8,7 +8,11 @@ use super::target::is_host_byte;
 use crate::flow::{Headers, HttpVersion};
 
 /// How the body of a request with these headers is framed, judged as strictly as a head off the wire.
-pub fn request_framing(version: HttpVersion, connect: bool, headers: &Headers) -> Result<BodyFraming, HeadError> {
+pub fn request_framing(
+    version: HttpVersion,
+    connect: bool,
+    headers: &Headers,
+) -> Result<BodyFraming, HeadError> {
     let facts = FieldFacts::of(Side::Client, headers);
     facts.request_body(version, connect).map_err(|reason| HeadError { side: Side::Client, reason })
 }
@@ -91,7 +95,11 @@ impl FieldFacts {
         }
     }
 
-    pub(super) fn request_body(&self, version: HttpVersion, connect: bool) -> Result<BodyFraming, HeadReason> {
+    pub(super) fn request_body(
+        &self,
+        version: HttpVersion,
+        connect: bool,
+    ) -> Result<BodyFraming, HeadReason> {
         let framing = self.announced(version)?;
         match framing {
             Some(BodyFraming::None | BodyFraming::Length(0)) | None => {}
@@ -233,5 +241,7 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// `uri-host [":" port]`, or nothing. Looser than the authority of a target: a transparent client is not ours to
 /// correct, but white space, commas and user information would make two hosts of one.
 fn is_host_value(value: &[u8]) -> bool {
-    value.iter().all(|b| is_host_byte(*b) || matches!(b, b':' | b'[' | b']' | b'!' | b'$' | b'\'' | b'*' | b'+'))
+    value
+        .iter()
+        .all(|b| is_host_byte(*b) || matches!(b, b':' | b'[' | b']' | b'!' | b'$' | b'\'' | b'*' | b'+'))
 }

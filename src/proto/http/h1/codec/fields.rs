@@ -70,9 +70,10 @@ fn diagnose_line(line: &[u8], first: bool) -> Option<HeadReason> {
     let Some(colon) = line.iter().position(|b| *b == b':') else { return Some(HeadReason::BadFieldName) };
     let (name, value) = line.split_at(colon);
     let bad_value = |b: &u8| (*b < b' ' && *b != b'\t') || *b == 0x7f;
-    if name.trim_ascii_end().iter().all(|b| is_token_byte(*b)) && name.ends_with(b" ") | name.ends_with(b"\t") {
+    let is_token = |bytes: &[u8]| bytes.iter().all(|b| is_token_byte(*b));
+    if !is_token(name) && is_token(name.trim_ascii_end()) {
         Some(HeadReason::SpaceBeforeColon)
-    } else if !name.iter().all(|b| is_token_byte(*b)) {
+    } else if !is_token(name) {
         Some(HeadReason::BadFieldName)
     } else {
         value.iter().any(bad_value).then_some(HeadReason::BadFieldValue)

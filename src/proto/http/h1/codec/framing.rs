@@ -57,7 +57,11 @@ impl BodyScanner {
     }
 
     /// Walks `bytes` and reports which ranges of them are body data; framing in between is not reported.
-    pub fn scan(&mut self, bytes: &[u8], data: &mut impl FnMut(Range<usize>)) -> Result<ScanStep, ChunkError> {
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        data: &mut impl FnMut(Range<usize>),
+    ) -> Result<ScanStep, ChunkError> {
         match self {
             BodyScanner::None => Ok(ScanStep { consumed: 0, done: true }),
             BodyScanner::Length(remaining) => {

@@ -230,7 +230,11 @@ impl RequestHead {
         let start = skip_empty_lines(bytes)?;
         let (window, cut) = first_line_window(bytes, start, limits);
         let Some(line) = line::request_line(window, start)? else {
-            return if cut { Err(HeadReason::FirstLineTooLong { max: limits.line_len_max }) } else { Ok(false) };
+            return if cut {
+                Err(HeadReason::FirstLineTooLong { max: limits.line_len_max })
+            } else {
+                Ok(false)
+            };
         };
         let method = line.method.of(bytes);
         self.connect = method == b"CONNECT";
@@ -309,7 +313,11 @@ impl ResponseHead {
     ) -> Result<bool, HeadReason> {
         let (window, cut) = first_line_window(bytes, 0, limits);
         let Some(line) = line::status_line(window, 0)? else {
-            return if cut { Err(HeadReason::FirstLineTooLong { max: limits.line_len_max }) } else { Ok(false) };
+            return if cut {
+                Err(HeadReason::FirstLineTooLong { max: limits.line_len_max })
+            } else {
+                Ok(false)
+            };
         };
         self.version = line.version;
         self.status = line.status;
@@ -367,7 +375,13 @@ fn read_fields(
     let at = progress.fields_at;
     // The CRLF of the first line is half of the end of a head without fields.
     let end_behind = |searched: usize| head_end(bytes, searched.max(at + 1));
-    let fits = |end: usize| if end - start > size_max { Err(HeadReason::HeadTooLarge { max: size_max }) } else { Ok(end) };
+    let fits = |end: usize| {
+        if end.saturating_sub(start) > size_max {
+            Err(HeadReason::HeadTooLarge { max: size_max })
+        } else {
+            Ok(end)
+        }
+    };
     // Mostly a head comes in one piece, and looking for its end first would be a second pass over it.
     if progress.searched > 0 && end_behind(progress.searched).is_none() {
         progress.searched = bytes.len();
@@ -383,7 +397,11 @@ fn read_fields(
     if let Block::Complete(used) = block {
         let end = fits(at + used)?;
         let max = limits.line_len_max;
-        return if longest as usize > max { Err(HeadReason::FieldLineTooLong { max }) } else { Ok(Some(end)) };
+        return if longest as usize > max {
+            Err(HeadReason::FieldLineTooLong { max })
+        } else {
+            Ok(Some(end))
+        };
     }
     // A wrong byte is refused at the end of the head, so that the verdict does not depend on how the bytes came.
     let Some(end) = end_behind(0) else {

@@ -17,7 +17,7 @@ mod sniff;
 mod target;
 mod write;
 
-pub use chunked::{ChunkError, ChunkedScanner, write_chunk, write_last_chunk};
+pub use chunked::{ChunkError, ChunkedScanner, write_chunk, write_chunk_size, write_last_chunk};
 pub use error::{HeadError, HeadReason, Side};
 pub use facts::{request_framing, response_framing};
 pub use framing::{BodyFraming, BodyScanner, ScanStep, Truncated};
@@ -28,3 +28,6 @@ pub use head::{
 pub use sniff::{Sniff, looks_like_http};
 pub use target::{TargetError, TargetForm, split_absolute, split_authority};
 pub use write::{WriteError, write_request_head, write_response_head, write_simple_response};
+
+#[cfg(test)]
+mod tests;

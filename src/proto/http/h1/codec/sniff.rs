@@ -50,6 +50,19 @@ const METHOD_LEN_MAX: usize = 32;
 /// How much of the line of an unknown method is looked at.
 const LINE_LEN_MAX: usize = 4096;
 const KNOWN_METHODS: &[&[u8]] = &[
-    b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"PATCH", b"TRACE", b"PROPFIND",
-    b"PROPPATCH", b"REPORT", b"MKCOL", b"LOCK", b"UNLOCK",
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"DELETE",
+    b"OPTIONS",
+    b"CONNECT",
+    b"PATCH",
+    b"TRACE",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"REPORT",
+    b"MKCOL",
+    b"LOCK",
+    b"UNLOCK",
 ];

@@ -73,9 +73,10 @@ pub fn write_response_head(
 
 /// Appends a whole response of our own: a small page that says what went wrong.
 pub fn write_simple_response(out: &mut Vec<u8>, status: u16, reason: &str, body_text: &str, close: bool) {
-    let (reason, text) = (escaped(reason), escaped(body_text));
+    let status = status.clamp(100, 999);
+    let (title, text) = (escaped(reason), escaped(body_text));
     let body = format!(
-        "<html><head><title>{status} {reason}</title></head><body><h1>{status} {reason}</h1><p>{text}</p></body></html>\n"
+        "<html><head><title>{status} {title}</title></head><body><h1>{status} {title}</h1><p>{text}</p></body></html>\n"
     );
     let length = body.len().to_string();
     let mut fields = vec![
@@ -87,7 +88,6 @@ pub fn write_simple_response(out: &mut Vec<u8>, status: u16, reason: &str, body_
         fields.push(("Connection", "close"));
     }
     let phrase: Vec<u8> = reason.bytes().map(|b| if ends_line(b) { b' ' } else { b }).collect();
-    let status = status.clamp(100, 999);
     if write_response_head(out, HttpVersion::Http11, status, &phrase, &Headers::from_pairs(fields)).is_ok() {
         out.extend_from_slice(body.as_bytes());
     }
