@@ -12,7 +12,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::flow::{Flow, FlowMeta, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
+use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::session::{Services, Session};
 
@@ -23,6 +23,7 @@ pub struct Exchange {
     services: Rc<Services>,
     flow: Option<Box<HttpFlow>>,
     wants: Hooks,
+    recorded: bool,
 }
 
 /// What an addon wants to happen next.
@@ -48,7 +49,20 @@ impl Exchange {
             note_mismatch(&mut meta, session, &request);
             Box::new(HttpFlow { meta, request, response: None, killed: false })
         });
-        Self { services, flow, wants }
+        Self { services, flow, wants, recorded: true }
+    }
+
+    /// A CONNECT request: a flow for hooks, which no recorder gets.
+    pub fn tunnel(session: &Session, request: impl FnOnce(f64) -> Request) -> Self {
+        let services = session.services.clone();
+        let wants = services.chain.wants();
+        let connects = Hooks::of(&[Hook::HttpConnect, Hook::HttpConnected, Hook::HttpConnectError]);
+        let flow = wants.intersects(connects).then(|| {
+            let now = services.now();
+            let meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
+            Box::new(HttpFlow { meta, request: request(now), response: None, killed: false })
+        });
+        Self { services, flow, wants, recorded: false }
     }
 
     /// The flow, if there is one.
@@ -95,8 +109,23 @@ impl Exchange {
         if !had_response && flow.response.is_some() { Verdict::Answered } else { Verdict::Go }
     }
 
-    /// The request has come whole.
-    pub fn request_done(&mut self, tape: &mut BodyTape) {
+    /// Whether the request's body has been read.
+    pub fn has_request_body(&self) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.request.timestamp_end.is_some())
+    }
+
+    /// A request that was streamed has come whole. One that was collected has been told about before.
+    pub async fn request_streamed(&mut self, tape: &mut BodyTape, trailers: Option<Headers>) {
+        let Some(flow) = &mut self.flow else { return };
+        if flow.request.timestamp_end.is_some() {
+            return;
+        }
+        flow.request.trailers = trailers;
+        self.request_done(tape);
+        self.run(Hook::Request).await;
+    }
+
+    fn request_done(&mut self, tape: &mut BodyTape) {
         let now = self.services.now();
         if let Some(flow) = &mut self.flow {
             flow.request.timestamp_end = Some(now);
@@ -130,7 +159,9 @@ impl Exchange {
 
     /// The exchange is complete: the flow goes to whoever records.
     pub fn finish(mut self) {
-        if let Some(mut flow) = self.flow.take() {
+        if let Some(mut flow) = self.flow.take()
+            && self.recorded
+        {
             flow.meta.live = false;
             self.services.outbox.deliver(Flow::Http(flow));
         }
@@ -150,7 +181,9 @@ impl Exchange {
 impl Drop for Exchange {
     /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
     fn drop(&mut self) {
-        if let Some(mut flow) = self.flow.take() {
+        if let Some(mut flow) = self.flow.take()
+            && self.recorded
+        {
             let now = self.services.now();
             flow.meta.error = Some(crate::flow::Error { msg: KILLED_MESSAGE.into(), timestamp: now });
             flow.meta.live = false;

@@ -1,9 +1,11 @@
 //! Bytes in both directions until both sides have ended: half-close is kept, messages are shown to whoever
 //! wants them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 use crate::buf::Chunk;
 use crate::flow::{Flow, FlowMeta, Layer, TcpFlow, TcpMessage};
@@ -90,9 +92,10 @@ fn broken(error: &io::Error) -> String {
     }
 }
 
-/// The flow of a conversation, if anybody wants it.
+/// The flow of a conversation, if anybody wants it. The mutex never leaves its task: it makes one direction
+/// wait while addons look at the other's message.
 struct Tape {
-    flow: Option<RefCell<TcpFlow>>,
+    flow: Option<Mutex<TcpFlow>>,
     recorded: Cell<usize>,
 }
 
@@ -103,15 +106,14 @@ impl Tape {
         let flow = (wanted && layer == Layer::Tcp).then(|| {
             let meta =
                 FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), services.now());
-            RefCell::new(TcpFlow { meta, messages: Vec::new(), killed: false })
+            Mutex::new(TcpFlow { meta, messages: Vec::new(), killed: false })
         });
         Self { flow, recorded: Cell::new(0) }
     }
 
-    #[expect(clippy::await_holding_refcell_ref, reason = "the only other holder waits for this call")]
     async fn begin(&self, session: &Session) {
         if let Some(flow) = &self.flow {
-            session.services.chain.run(Hook::TcpStart, Subject::Tcp(&mut flow.borrow_mut())).await;
+            session.services.chain.run(Hook::TcpStart, Subject::Tcp(&mut *flow.lock().await)).await;
         }
     }
 
@@ -124,28 +126,18 @@ impl Tape {
         }
         self.recorded.set(self.recorded.get() + chunk.len());
         let message = TcpMessage { from_client, content: chunk.to_bytes(), timestamp: services.now() };
+        // while addons work on one message, the other direction's next waits: they are shown in order
+        let mut flow = flow.lock().await;
+        flow.messages.push(message);
         if !listened {
-            flow.borrow_mut().messages.push(message);
             return Ok(Some(chunk));
         }
-        // taken out while addons work: the other direction may speak meanwhile
-        let mut shown = {
-            let mut flow = flow.borrow_mut();
-            let mut shown = flow.clone();
-            flow.messages.push(message.clone());
-            shown.messages.push(message);
-            shown
-        };
-        let at = shown.messages.len() - 1;
-        services.chain.run(Hook::TcpMessage, Subject::Tcp(&mut shown)).await;
-        if shown.killed {
-            flow.borrow_mut().killed = true;
+        let at = flow.messages.len() - 1;
+        services.chain.run(Hook::TcpMessage, Subject::Tcp(&mut flow)).await;
+        if flow.killed {
             return Err(crate::flow::KILLED_MESSAGE.into());
         }
-        let content = shown.messages.get(at).map(|message| message.content.clone()).unwrap_or_default();
-        if let Some(message) = flow.borrow_mut().messages.get_mut(at) {
-            message.content = content.clone();
-        }
+        let content = flow.messages.get(at).map(|message| message.content.clone()).unwrap_or_default();
         Ok((!content.is_empty()).then(|| content.into()))
     }
 

@@ -84,20 +84,8 @@ impl Passage {
         Ok(recoded.into())
     }
 
-    /// Passes all that is still missing.
+    /// Passes all that is still missing. Dropping the future loses nothing: call again to go on.
     pub(super) async fn pass(
-        mut self,
-        inbox: &mut Inbox,
-        from: &Stream,
-        to: &Stream,
-        timers: &Timers,
-        idle_ms: u64,
-    ) -> (Self, Result<(), Broken>) {
-        let result = self.pass_rest(inbox, from, to, timers, idle_ms).await;
-        (self, result)
-    }
-
-    async fn pass_rest(
         &mut self,
         inbox: &mut Inbox,
         from: &Stream,

@@ -1,0 +1,245 @@
+//! The response's half: from the server or an addon to the client.
+
+use bytes::Bytes;
+
+use super::codec::{BodyFraming, write_chunk, write_response_head};
+use super::layer::{After, Refusal, Sent, Talk, killed, refuse};
+use super::passage::{Broken, Passage};
+use super::requests::{collect_max, fit_length, is_chunked, may_collect, write_body};
+use crate::buf::Chunks;
+use crate::flow::{HttpVersion, Response};
+use crate::hooks::Hook;
+use crate::proto::http::exchange::{Exchange, Verdict};
+use crate::proto::http::tape::BodyTape;
+use crate::proto::server::close_server;
+use crate::proto::session::Session;
+
+/// The response whose head is in the inbox goes to the client.
+pub(super) async fn relay(
+    session: &mut Session,
+    talk: &mut Talk,
+    mut exchange: Exchange,
+    sent: Sent,
+    length: usize,
+) -> After {
+    exchange.response_begun(|now| flow_response(talk, length, now));
+    match exchange.run(Hook::Responseheaders).await {
+        Verdict::Killed => return killed(exchange).await,
+        Verdict::Go | Verdict::Answered => {}
+    }
+    let config = session.services.config.clone();
+    let framing = talk.response.framing;
+    if Passage::declared_too_large(framing, config.body_size_limit) {
+        close_server(session).await;
+        let reason = "the response's body is larger than body_size_limit".to_owned();
+        return refuse(session, exchange, Refusal { status: 502, reason }).await;
+    }
+    let collects = exchange.collects(Hook::Response) && may_collect(session, framing);
+    let mut whole_request = !matches!(sent, Sent::Broken(_));
+    let mut upload = match sent {
+        Sent::Partly(passage) => Some(passage),
+        Sent::Whole | Sent::Broken(_) => None,
+    };
+    let result = if collects {
+        whole_request &= upload.is_none();
+        collect(session, talk, &mut exchange, length).await
+    } else {
+        stream(session, talk, &mut exchange, length, upload.as_deref_mut()).await
+    };
+    let switched = talk.response.status == 101;
+    match result {
+        Ok(Verdict::Killed) => killed(exchange).await,
+        Ok(_) => {
+            whole_request &= upload.is_none_or(|upload| upload.is_done());
+            exchange.finish();
+            after(session, talk, whole_request, switched).await
+        }
+        Err(broken) => {
+            exchange.fail(&broken.reason("server", "client")).await;
+            close_server(session).await;
+            After::Abort
+        }
+    }
+}
+
+/// Can the connections carry another exchange?
+async fn after(session: &mut Session, talk: &Talk, whole_request: bool, switched: bool) -> After {
+    if switched {
+        return After::Raw;
+    }
+    let client_lives = talk.request.keep_alive && whole_request;
+    if !talk.response.keep_alive || talk.response.framing == BodyFraming::UntilClose || !whole_request {
+        close_server(session).await;
+        // the client has read the server's wish to close
+        return After::Close;
+    }
+    if client_lives { After::Again } else { After::Close }
+}
+
+fn flow_response(talk: &Talk, length: usize, now: f64) -> Response {
+    let head = Bytes::copy_from_slice(&talk.server.peek()[..length]);
+    let response = &talk.response;
+    Response {
+        http_version: Bytes::from_static(response.version.as_str().as_bytes()),
+        status_code: response.status,
+        reason: head.slice(response.reason.range()),
+        headers: response.headers(&head),
+        content: None,
+        trailers: None,
+        timestamp_start: now,
+        timestamp_end: None,
+    }
+}
+
+/// The body passes piece by piece, as it comes.
+async fn stream(
+    session: &Session,
+    talk: &mut Talk,
+    exchange: &mut Exchange,
+    length: usize,
+    upload: Option<&mut Passage>,
+) -> Result<Verdict, Broken> {
+    let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
+    let services = &session.services;
+    let (timers, idle_ms) = (&services.timers, services.config.timeouts.idle_ms);
+    let mut passage = Passage::new(talk.response.framing, exchange.tape(), services.config.body_size_limit);
+    let mut first = Chunks::default();
+    if exchange.is_editable() {
+        first.push(edited_head(exchange)?.into());
+        talk.server.take(length);
+        first.push(passage.step(&mut talk.server, 0)?);
+    } else {
+        first.push(passage.step(&mut talk.server, length)?);
+    }
+    let written = timers.timeout(idle_ms, session.client_io.write(first)).await;
+    written.map_err(|_| Broken::Receiver("takes no data".into()))?.map_err(super::passage::receiver)?;
+    if !passage.is_done() {
+        let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
+        match upload {
+            None => Box::pin(download).await?,
+            Some(upload) => {
+                let (client, inbox) = (&session.client_io, &mut talk.client);
+                let mut download = Box::pin(download);
+                tokio::select! {
+                    biased;
+                    downloaded = &mut download => downloaded?,
+                    // whatever became of the request's rest, the response decides
+                    _ = upload.pass(inbox, client, server, timers, idle_ms) => download.await?,
+                }
+            }
+        }
+    }
+    if let Some(flow) = exchange.flow()
+        && let Some(response) = &mut flow.response
+    {
+        response.trailers = passage.trailers();
+    }
+    exchange.response_done(&mut passage.tape);
+    // a streamed body is past changing
+    Ok(exchange.run(Hook::Response).await)
+}
+
+fn edited_head(exchange: &mut Exchange) -> Result<Vec<u8>, Broken> {
+    let mut out = Vec::with_capacity(512);
+    if let Some(response) = exchange.flow().and_then(|flow| flow.response.as_ref()) {
+        let version = version_of(&response.http_version);
+        write_response_head(&mut out, version, response.status_code, &response.reason, &response.headers)
+            .map_err(|e| Broken::Framing(e.to_string()))?;
+    }
+    Ok(out)
+}
+
+fn version_of(text: &[u8]) -> HttpVersion {
+    if text == b"HTTP/1.0" { HttpVersion::Http10 } else { HttpVersion::Http11 }
+}
+
+/// The whole body is shown to addons before the client gets any of it.
+async fn collect(
+    session: &Session,
+    talk: &mut Talk,
+    exchange: &mut Exchange,
+    length: usize,
+) -> Result<Verdict, Broken> {
+    let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
+    let services = &session.services;
+    let (timers, idle_ms) = (&services.timers, services.config.timeouts.idle_ms);
+    let framing = talk.response.framing;
+    talk.server.take(length);
+    let mut passage = Passage::new(framing, BodyTape::counting(), services.config.body_size_limit);
+    let (data, whole) = passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms).await?;
+    if !whole {
+        tracing::warn!("a response's body is too long to be collected: addons do not see it");
+        let mut out = edited_head(exchange)?;
+        match exchange.flow().and_then(|flow| flow.response.as_ref()) {
+            Some(response) if is_chunked(&response.headers) => write_chunk(&mut out, &data),
+            _ => out.extend_from_slice(&data),
+        }
+        session.client_io.write(Chunks::from(out)).await.map_err(super::passage::receiver)?;
+        Box::pin(passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms)).await?;
+        exchange.response_done(&mut passage.tape);
+        return Ok(exchange.run(Hook::Response).await);
+    }
+    let now = services.now();
+    if let Some(flow) = exchange.flow()
+        && let Some(response) = &mut flow.response
+    {
+        response.timestamp_end = Some(now);
+        response.trailers = passage.trailers();
+        response.content = Some(data.into());
+    }
+    let verdict = exchange.run(Hook::Response).await;
+    if verdict == Verdict::Killed {
+        return Ok(verdict);
+    }
+    let is_head = talk.request.is_head;
+    if let Some(bytes) = whole_response(exchange, framing, is_head)? {
+        session.client_io.write(Chunks::from(bytes)).await.map_err(super::passage::receiver)?;
+    }
+    Ok(verdict)
+}
+
+/// A response with all of its body, as it goes to an HTTP/1 client.
+fn whole_response(exchange: &mut Exchange, framing: BodyFraming, is_head: bool) -> Result<Option<Vec<u8>>, Broken> {
+    let Some(response) = exchange.flow().and_then(|flow| flow.response.as_mut()) else { return Ok(None) };
+    let body = response.content.clone().unwrap_or_default();
+    let bodiless = is_head || response.status_code < 200 || matches!(response.status_code, 204 | 304);
+    if !bodiless && framing != BodyFraming::UntilClose {
+        fit_length(&mut response.headers, &body, BodyFraming::Length(0));
+    }
+    let mut out = Vec::with_capacity(512 + body.len());
+    let version = version_of(&response.http_version);
+    let written = write_response_head(&mut out, version, response.status_code, &response.reason, &response.headers)
+        .and_then(|()| match bodiless {
+            true => Ok(()),
+            false => write_body(&mut out, &response.headers, &body, response.trailers.as_ref()),
+        });
+    written.map(|()| Some(out)).map_err(|e| Broken::Framing(e.to_string()))
+}
+
+/// An addon has answered in the server's place.
+pub(super) async fn answer_of_addon(session: &Session, talk: &mut Talk, mut exchange: Exchange) -> After {
+    let now = session.services.now();
+    if let Some(response) = exchange.flow().and_then(|flow| flow.response.as_mut()) {
+        response.timestamp_end.get_or_insert(now);
+    }
+    for hook in [Hook::Responseheaders, Hook::Response] {
+        if exchange.run(hook).await == Verdict::Killed {
+            return killed(exchange).await;
+        }
+    }
+    let bytes = match whole_response(&mut exchange, BodyFraming::None, talk.request.is_head) {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(broken) => {
+            let reason = broken.reason("addon", "client");
+            return refuse(session, exchange, Refusal { status: 502, reason }).await;
+        }
+    };
+    let written = session.client_io.write(Chunks::from(bytes)).await;
+    // a body that was not read cannot be told apart from the next request
+    let unread = talk.request.framing != BodyFraming::None && !exchange.has_request_body();
+    exchange.finish();
+    if written.is_err() || unread || !talk.request.keep_alive {
+        return After::Close;
+    }
+    After::Again
+}
