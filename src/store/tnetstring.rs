@@ -416,7 +416,7 @@ mod tests {
             (b"4:True!", 2, Problem::Bool),
             (b"1:a~", 2, Problem::Null),
             (b"1:\xff;", 2, Problem::Utf8),
-            (b"6:0:~0:~}", 2, Problem::Key),
+            (b"6:0:~0:~}", 4, Problem::Key),
             (b"4:1:a;}", 6, Problem::OddDict),
             // An item may not reach beyond the list that holds it.
             (b"4:9:ab]cdefghi,", 2, Problem::Truncated),
