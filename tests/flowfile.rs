@@ -1,5 +1,7 @@
 //! Flow files recorded with mitmproxy are read as mitmproxy reads them, and written back byte for byte.
 
+#![expect(clippy::unwrap_used, reason = "a test says no by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 //!
 //! Needs Python 3.10 to 3.12 and, once, the network: `scripts/oracle-venv` installs mitmproxy under `target/`.
 
+#![expect(clippy::unwrap_used, reason = "a test says no by panicking, in its helpers too")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ const TXT: u16 = 16;
 const AAAA: u16 = 28;
 
 pub(super) fn print(flow: &DnsFlow, page: &mut Page<'_>) {
-    let paint = page.paint;
+    let paint = page.look.paint;
     let question = flow.request.questions.first();
     let kind = question.map_or_else(|| "no question".to_owned(), |question| names::dns_type(question.kind));
     let colour = match kind.as_str() {

@@ -29,6 +29,12 @@ use style::{Colour, Paint, safe, safe_bytes};
 /// Prints flows.
 pub struct Dumper {
     out: Box<dyn Write + Send>,
+    look: Look,
+}
+
+/// What the operator wants to see.
+#[derive(Clone, Copy)]
+struct Look {
     detail: u8,
     paint: Paint,
     showhost: bool,
@@ -47,30 +53,23 @@ const URL_MIN: usize = 50;
 impl Dumper {
     /// Prints to `out`. `showhost`: URLs have the name of the Host header, not the address connected to.
     pub fn new(out: Box<dyn Write + Send>, detail: u8, color: bool, showhost: bool) -> Self {
-        Self { out, detail, paint: Paint { on: color }, showhost, columns: COLUMNS }
+        Self { out, look: Look { detail, paint: Paint { on: color }, showhost, columns: COLUMNS } }
     }
 
     /// Tells how wide the terminal is.
     pub fn set_columns(&mut self, columns: usize) {
-        self.columns = columns;
+        self.look.columns = columns;
     }
 
     /// Prints a finished flow.
     pub fn flow(&mut self, flow: &Flow) -> io::Result<()> {
-        if self.detail == 0 {
+        if self.look.detail == 0 {
             return Ok(());
         }
-        let mut out = std::mem::replace(&mut self.out, Box::new(io::sink()));
-        let result = self.print(flow, &mut *out);
-        self.out = out;
-        result
-    }
-
-    fn print(&self, flow: &Flow, out: &mut dyn Write) -> io::Result<()> {
-        let mut page =
-            Page { out, text: String::new(), result: Ok(()), detail: self.detail, paint: self.paint };
+        let look = self.look;
+        let mut page = Page { out: &mut *self.out, text: String::new(), result: Ok(()), look };
         match flow {
-            Flow::Http(flow) => self.http(flow, &mut page),
+            Flow::Http(flow) => http(flow, &mut page),
             Flow::Tcp(flow) => {
                 let messages = flow.messages.iter().map(|m| (m.from_client, &m.content[..]));
                 transport(&flow.meta, "tcp", messages, &mut page);
@@ -82,50 +81,49 @@ impl Dumper {
             Flow::Dns(flow) => dns::print(flow, &mut page),
         }
         page.spill();
-        let Page { out, result, .. } = page;
-        result?;
-        out.flush()
+        page.result?;
+        self.out.flush()
     }
+}
 
-    fn http(&self, flow: &HttpFlow, page: &mut Page<'_>) {
-        self.request_line(flow, page);
-        page.message(&flow.request.headers, flow.request.content.as_deref(), flow.request.trailers.as_ref());
-        if let Some(response) = &flow.response {
-            response_line(flow, response, page);
-            page.message(&response.headers, response.content.as_deref(), response.trailers.as_ref());
-        }
-        if let Some(data) = &flow.websocket {
-            websocket(flow, data, page);
-        }
-        if let Some(error) = &flow.meta.error {
-            page.error(&error.msg);
-        }
+fn http(flow: &HttpFlow, page: &mut Page<'_>) {
+    request_line(flow, page);
+    page.message(&flow.request.headers, flow.request.content.as_deref(), flow.request.trailers.as_ref());
+    if let Some(response) = &flow.response {
+        response_line(flow, response, page);
+        page.message(&response.headers, response.content.as_deref(), response.trailers.as_ref());
     }
+    if let Some(data) = &flow.websocket {
+        websocket(flow, data, page);
+    }
+    if let Some(error) = &flow.meta.error {
+        page.error(&error.msg);
+    }
+}
 
-    fn request_line(&self, flow: &HttpFlow, page: &mut Page<'_>) {
-        let (paint, request) = (page.paint, &flow.request);
-        let colour = match request.method.to_ascii_uppercase().as_slice() {
-            b"GET" => Colour::Green,
-            b"DELETE" => Colour::Red,
-            _ => Colour::Magenta,
-        };
-        let mut method = safe_bytes(&request.method);
-        if flow.meta.noted("h2-pushed-stream").is_some() {
-            method.push_str(" PUSH_PROMISE");
-        }
-        let mut url = safe(&if self.showhost { request.pretty_url() } else { request.url() });
-        let room = self.columns.saturating_sub(URL_MARGIN).max(URL_MIN);
-        if page.detail == 1 && url.chars().count() > room {
-            url = url.chars().take(room).chain(['…']).collect();
-        }
-        page.line(&format!(
-            "{}: {} {}{}",
-            client(&flow.meta, paint),
-            paint.bold(Some(colour), &method),
-            paint.bold(None, &url),
-            request_version(request, flow.response.as_ref()),
-        ));
+fn request_line(flow: &HttpFlow, page: &mut Page<'_>) {
+    let (paint, request) = (page.look.paint, &flow.request);
+    let colour = match request.method.to_ascii_uppercase().as_slice() {
+        b"GET" => Colour::Green,
+        b"DELETE" => Colour::Red,
+        _ => Colour::Magenta,
+    };
+    let mut method = safe_bytes(&request.method);
+    if flow.meta.noted("h2-pushed-stream").is_some() {
+        method.push_str(" PUSH_PROMISE");
     }
+    let mut url = safe(&if page.look.showhost { request.pretty_url() } else { request.url() });
+    let room = page.look.columns.saturating_sub(URL_MARGIN).max(URL_MIN);
+    if page.look.detail == 1 && url.chars().count() > room {
+        url = url.chars().take(room).chain(['…']).collect();
+    }
+    page.line(&format!(
+        "{}: {} {}{}",
+        client(&flow.meta, paint),
+        paint.bold(Some(colour), &method),
+        paint.bold(None, &url),
+        request_version(request, flow.response.as_ref()),
+    ));
 }
 
 /// HTTP/1 on both sides is what one expects: the version is not shown.
@@ -142,7 +140,7 @@ fn is_http1(version: &[u8]) -> bool {
 }
 
 fn response_line(flow: &HttpFlow, response: &Response, page: &mut Page<'_>) {
-    let paint = page.paint;
+    let paint = page.look.paint;
     let replay = if flow.meta.is_replay == Some(Replay::Response) { "[replay]" } else { "" };
     let mut version = String::new();
     if !is_http1(&response.http_version) || response.http_version != flow.request.http_version {
@@ -166,7 +164,7 @@ fn response_line(flow: &HttpFlow, response: &Response, page: &mut Page<'_>) {
     // At detail 1 the code stands under the method of the line above.
     let address = socket_address(flow.meta.client_conn.peername);
     let pad = address.chars().count().saturating_sub(2 + version.chars().count() + replay.len());
-    let pad = if page.detail == 1 { " ".repeat(pad) } else { String::new() };
+    let pad = if page.look.detail == 1 { " ".repeat(pad) } else { String::new() };
     page.line(&format!(
         "{}{pad}{} {version}{} {} {}",
         paint.bold(Some(Colour::Yellow), replay),
@@ -199,7 +197,7 @@ fn websocket(flow: &HttpFlow, data: &WebSocketData, page: &mut Page<'_>) {
             let reason = if reason.is_empty() { reason } else { format!(" (reason: {reason})") };
             let name = names::close_code(code);
             let text = format!("Error in WebSocket connection to {server}: WebSocket Error: {name}{reason}");
-            page.line(&page.paint.plain(Some(Colour::Red), &text));
+            page.line(&page.look.paint.plain(Some(Colour::Red), &text));
         }
         // Still open when it was recorded.
         (None, _) => {}
@@ -224,7 +222,7 @@ fn transport<'a>(
     }
     if let Some(error) = &meta.error {
         let text = format!("Error in {} connection to {server}: {}", kind.to_uppercase(), safe(&error.msg));
-        page.line(&page.paint.plain(Some(Colour::Red), &text));
+        page.line(&page.look.paint.plain(Some(Colour::Red), &text));
     }
 }
 
@@ -279,8 +277,7 @@ struct Page<'a> {
     text: String,
     /// The first failure; nothing is printed after it.
     result: io::Result<()>,
-    detail: u8,
-    paint: Paint,
+    look: Look,
 }
 
 impl Page<'_> {
@@ -301,46 +298,46 @@ impl Page<'_> {
     }
 
     fn message(&mut self, headers: &Headers, content: Option<&[u8]>, trailers: Option<&Headers>) {
-        if self.detail < 2 {
+        if self.look.detail < 2 {
             return;
         }
         self.headers(headers);
         self.body(content, headers.get("content-encoding").as_deref());
         if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
-            self.line(&format!("    {}", self.paint.plain(Some(Colour::Magenta), "--- HTTP Trailers")));
+            self.line(&format!("    {}", self.look.paint.plain(Some(Colour::Magenta), "--- HTTP Trailers")));
             self.headers(trailers);
         }
     }
 
     fn headers(&mut self, headers: &Headers) {
         for field in headers.fields() {
-            let name = self.paint.plain(Some(Colour::Blue), &safe_bytes(&field.name));
+            let name = self.look.paint.plain(Some(Colour::Blue), &safe_bytes(&field.name));
             self.line(format!("    {name}: {}", safe_bytes(&field.value)).trim_end());
         }
     }
 
     /// A body, with an empty line before it and one after; without one, just the latter.
     fn body(&mut self, content: Option<&[u8]>, coding: Option<&str>) {
-        if self.detail < 3 {
+        if self.look.detail < 3 {
             return;
         }
         let mut first = true;
-        let cut = body::view(content, coding, self.detail >= 4, |line| {
+        let cut = body::view(content, coding, self.look.detail >= 4, |line| {
             if std::mem::take(&mut first) {
                 self.line("");
             }
-            let offset = self.paint.plain(Some(Colour::Blue), &line.offset);
-            let text = self.paint.plain(line.colour, &line.text);
+            let offset = self.look.paint.plain(Some(Colour::Blue), &line.offset);
+            let text = self.look.paint.plain(line.colour, &line.text);
             self.line(&format!("    {offset}{text}"));
         });
         if cut {
-            self.line(&format!("    {}", self.paint.dim("(cut off)")));
+            self.line(&format!("    {}", self.look.paint.dim("(cut off)")));
         }
         self.line("");
     }
 
     fn error(&mut self, msg: &str) {
-        self.line(&self.paint.bold(Some(Colour::Red), &format!(" << {}", safe(msg))));
+        self.line(&self.look.paint.bold(Some(Colour::Red), &format!(" << {}", safe(msg))));
     }
 }
 
