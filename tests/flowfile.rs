@@ -137,6 +137,16 @@ fn a_flow_that_is_not_understood_does_not_hide_the_next() {
 }
 
 #[test]
+fn damage_inside_a_flow_does_not_hide_the_next() {
+    let whole = data("p05-tcp.mitm");
+    let bytes = [replace(&whole, b"8:sockname;", b"9:sockname;"), whole].concat();
+    let results: Vec<_> = FlowReader::new(&bytes[..]).collect();
+    assert!(matches!(results[0], Err(ReadError::Damaged { .. })), "{:?}", results[0]);
+    assert!(matches!(results[1], Ok(Flow::Tcp(_))));
+    assert_eq!(results.len(), 2);
+}
+
+#[test]
 fn other_files_are_named() {
     let first = |bytes: &[u8]| FlowReader::new(bytes).next().map(|result| result.unwrap_err());
     assert!(matches!(first(b"{\"log\":{}}"), Some(ReadError::Har)));

@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test says no by panicking, in its helpers too")]
 
 use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use ringtap::flow::{
 };
 use ringtap::store::tnetstring::python_repr;
 use ringtap::store::{FlowReader, write_flow};
+use ringtap::ui::dump::Dumper;
 use serde_json::{Value, json};
 
 #[test]
@@ -73,6 +75,62 @@ fn mitmproxy_reads_recorded_flows_that_we_wrote_again() {
             described["metadata"] = found["metadata"].clone();
         }
         assert_eq!(found, described);
+    }
+}
+
+/// At the levels of detail without bodies, where no content view has a say, mitmdump prints the same text.
+#[test]
+fn mitmdump_prints_recorded_flows_as_we_do() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mitm");
+    let mut file = Vec::new();
+    // Not p07, whose TXT record mitmdump prints with a control character, nor p08, where it prints a flow
+    // that has both a response and an error twice.
+    for name in [
+        "p01-http1-text-binary",
+        "p02-https-http1-connect",
+        "p03-http2",
+        "p04-websocket-text-binary",
+        "p05-tcp",
+        "p06-udp",
+        "p09-annotated-modified",
+        "p10-streamed-no-body",
+        "p13-dns-mode",
+    ] {
+        file.extend(fs::read(recorded.join(format!("{name}.mitm"))).unwrap());
+    }
+    fs::create_dir_all(directory()).unwrap();
+    let path = directory().join("dump.mitm");
+    fs::write(&path, &file).unwrap();
+    for detail in 1..=2 {
+        let output = Command::new(python().with_file_name("mitmdump"))
+            .args(["--no-server", "--set", &format!("flow_detail={detail}"), "--set"])
+            .arg(format!("confdir={}", directory().join("confdir").display()))
+            .arg("--rfile")
+            .arg(&path)
+            .env("COLUMNS", "80")
+            .output()
+            .expect("start mitmdump");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "mitmdump: {errors}");
+        let printed = Printed::default();
+        let mut dumper = Dumper::new(Box::new(printed.clone()), detail, false, false);
+        FlowReader::new(&file[..]).for_each(|flow| dumper.flow(&flow.unwrap()).unwrap());
+        let ours = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+        let theirs = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(ours.lines().collect::<Vec<_>>(), theirs.lines().collect::<Vec<_>>(), "detail {detail}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -112,7 +112,7 @@ impl ReadError {
 /// Gives the flows of a file in turn. Memory: one flow, whatever the file's size.
 ///
 /// Where the end of a flow is unknown nothing more can be read: after such an error the iterator ends. A flow
-/// that is well-formed but not understood is one error; the flows after it are still given.
+/// that is damaged inside or not understood is one error; the flows after it are still given to whoever asks.
 pub struct FlowReader<R: Read> {
     source: BufReader<R>,
     offset: u64,
@@ -139,7 +139,7 @@ impl<R: Read> FlowReader<R> {
 
     fn flow(&mut self) -> Result<Option<Flow>, ReadError> {
         let flow_at = self.offset;
-        // Set back when the whole flow is in memory: until then an error leaves the next flow's place unknown.
+        // Set back when a whole item is in memory: until then an error leaves the next flow's place unknown.
         self.ended = true;
         let Some(length) = self.length(flow_at)? else { return Ok(None) };
         if length > self.flow_size_max {
@@ -158,11 +158,11 @@ impl<R: Read> FlowReader<R> {
                 return Err(ReadError::Damaged { offset: payload_at + length, problem });
             }
         }
+        self.ended = false;
         let mut dict = tnet::parse_dict_payload(&self.payload).map_err(|error| ReadError::Damaged {
             offset: payload_at + error.at as u64,
             problem: error.problem,
         })?;
-        self.ended = false;
         migrate::migrate(&mut dict).map_err(|refused| match refused {
             Refused::NoVersion => ReadError::NotAFlow { offset: flow_at },
             Refused::TooOld(version) => ReadError::TooOld { offset: flow_at, version },

@@ -8,7 +8,7 @@
 //! | 3 | and bodies, up to [`BODY_LINES_MAX`] lines |
 //! | 4 | and bodies in full, up to [`BODY_BYTES_MAX`] |
 //!
-//! Everything that comes from the network goes through [`style::safe`] or [`style::safe_bytes`] before it
+//! Everything that comes from the network goes through `style::safe` or `style::safe_bytes` before it
 //! is printed: a terminal never sees a control character that we did not make.
 
 mod body;
