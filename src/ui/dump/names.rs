@@ -1,4 +1,6 @@
-//! Names of numbers, from the IANA registries.
+//! Names of numbers: status phrases as RFC 9110 and its extensions have them (mitmdump's table words some
+//! differently and lacks others), DNS names as the C library's `arpa/nameser.h` and, for 63 to 65, RFC 8976 and
+//! RFC 9460 have them.
 
 /// A status code's phrase, empty if it has none.
 pub(super) fn status(code: u16) -> &'static str {
@@ -66,14 +68,14 @@ const STATUS: [(u16, &str); 62] = [
     (410, "Gone"),
     (411, "Length Required"),
     (412, "Precondition Failed"),
-    (413, "Request Entity Too Large"),
-    (414, "Request-URI Too Long"),
+    (413, "Content Too Large"),
+    (414, "URI Too Long"),
     (415, "Unsupported Media Type"),
-    (416, "Requested Range Not Satisfiable"),
+    (416, "Range Not Satisfiable"),
     (417, "Expectation Failed"),
-    (418, "I'm a Teapot"),
+    (418, "I'm a teapot"),
     (421, "Misdirected Request"),
-    (422, "Unprocessable Entity"),
+    (422, "Unprocessable Content"),
     (423, "Locked"),
     (424, "Failed Dependency"),
     (425, "Too Early"),
