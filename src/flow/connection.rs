@@ -106,6 +106,8 @@ pub struct Client {
     pub timestamp_end: Option<f64>,
     /// TLS established, Unix seconds.
     pub timestamp_tls_setup: Option<f64>,
+    /// The leaf we showed the client, DER. Flow files have a place for it; nobody fills it today.
+    pub mitmcert: Option<Vec<u8>>,
     /// The mode's full spec, e.g. `transparent` or `reverse:http://h:80@8081`.
     pub proxy_mode: String,
 }
@@ -151,6 +153,35 @@ pub struct Server {
     pub address: Option<(String, u16)>,
     /// Upstream proxy.
     pub via: Option<Via>,
+}
+
+impl Client {
+    /// Bytes of memory the contents take, roughly.
+    pub fn cost(&self) -> usize {
+        size_of::<Self>()
+            + tls_cost(&self.certificate_list, &self.alpn_offers, &self.cipher_list)
+            + self.error.as_ref().map_or(0, String::len)
+            + self.sni.as_ref().map_or(0, String::len)
+            + self.mitmcert.as_ref().map_or(0, Vec::len)
+            + self.proxy_mode.len()
+    }
+}
+
+impl Server {
+    /// Bytes of memory the contents take, roughly.
+    pub fn cost(&self) -> usize {
+        size_of::<Self>()
+            + tls_cost(&self.certificate_list, &self.alpn_offers, &self.cipher_list)
+            + self.error.as_ref().map_or(0, String::len)
+            + self.sni.as_ref().map_or(0, String::len)
+            + self.address.as_ref().map_or(0, |(host, _)| host.len())
+    }
+}
+
+fn tls_cost(certificates: &[Vec<u8>], alpn_offers: &[Vec<u8>], ciphers: &[String]) -> usize {
+    let bytes = certificates.iter().chain(alpn_offers).map(|item| item.len() + size_of::<Vec<u8>>());
+    let texts = ciphers.iter().map(|item| item.len() + size_of::<String>());
+    bytes.sum::<usize>() + texts.sum::<usize>()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{FlowMeta, Headers};
+use super::{FlowMeta, Headers, WebSocketData};
 
 /// HTTP versions a message can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub struct HttpFlow {
     pub request: Request,
     /// The response, once there is one.
     pub response: Option<Response>,
+    /// The messages that followed, if the exchange became a WebSocket.
+    pub websocket: Option<WebSocketData>,
     /// An addon asked for the end of this flow: the connection is closed without an answer.
     pub killed: bool,
 }
@@ -139,13 +141,20 @@ impl HttpFlow {
     /// Bytes of memory the contents take, roughly.
     pub fn cost(&self) -> usize {
         let request = &self.request;
-        let mut cost = size_of::<Self>() + request.path.len() + request.host.len() + request.headers.cost();
-        cost += request.content.as_ref().map_or(0, Bytes::len);
+        let mut cost = size_of::<Self>() + self.meta.cost();
+        cost += request.method.len() + request.scheme.len() + request.authority.len();
+        cost += request.path.len() + request.host.len() + request.http_version.len();
+        cost += message_cost(&request.headers, request.content.as_ref(), request.trailers.as_ref());
         if let Some(response) = &self.response {
-            cost += response.headers.cost() + response.content.as_ref().map_or(0, Bytes::len);
+            cost += response.reason.len() + response.http_version.len();
+            cost += message_cost(&response.headers, response.content.as_ref(), response.trailers.as_ref());
         }
-        cost
+        cost + self.websocket.as_ref().map_or(0, WebSocketData::cost)
     }
+}
+
+fn message_cost(headers: &Headers, content: Option<&Bytes>, trailers: Option<&Headers>) -> usize {
+    headers.cost() + content.map_or(0, Bytes::len) + trailers.map_or(0, Headers::cost)
 }
 
 #[cfg(test)]

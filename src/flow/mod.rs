@@ -4,16 +4,22 @@
 //! Times are Unix seconds as `f64`, as in mitmproxy's object model.
 
 mod connection;
+mod dns;
 mod headers;
 mod hook_data;
 mod http;
 mod tcp;
+mod udp;
+mod websocket;
 
 pub use connection::{Client, Server, TlsVersion, Transport, Via};
+pub use dns::{DnsFlow, DnsMessage, DnsQuestion, DnsRecord};
 pub use headers::{Field, Headers};
 pub use hook_data::{ClientHello, ClientHelloData, Layer, LayerChoice, ServerConnectionData, Side, TlsData};
 pub use http::{HttpFlow, HttpVersion, Request, Response};
 pub use tcp::{TcpFlow, TcpMessage};
+pub use udp::{UdpFlow, UdpMessage};
+pub use websocket::{WebSocketData, WebSocketKind, WebSocketMessage};
 
 use std::sync::Arc;
 
@@ -38,6 +44,8 @@ pub enum MetaValue {
     Bool(bool),
     /// An integer.
     Int(i64),
+    /// An integer beyond 64 bits, as decimal digits with an optional sign: Python's have no end.
+    BigInt(String),
     /// A floating-point number.
     Float(f64),
     /// Raw bytes.
@@ -48,6 +56,24 @@ pub enum MetaValue {
     List(Vec<MetaValue>),
     /// A mapping, in insertion order.
     Dict(Vec<(String, MetaValue)>),
+}
+
+impl MetaValue {
+    /// Bytes of memory the value takes, roughly.
+    pub fn cost(&self) -> usize {
+        let inside: usize = match self {
+            MetaValue::Bytes(bytes) => bytes.len(),
+            MetaValue::Text(text) | MetaValue::BigInt(text) => text.len(),
+            MetaValue::List(items) => items.iter().map(MetaValue::cost).sum(),
+            MetaValue::Dict(entries) => dict_cost(entries),
+            MetaValue::Null | MetaValue::Bool(_) | MetaValue::Int(_) | MetaValue::Float(_) => 0,
+        };
+        size_of::<Self>() + inside
+    }
+}
+
+fn dict_cost(entries: &[(String, MetaValue)]) -> usize {
+    entries.iter().map(|(key, value)| size_of::<String>() + key.len() + value.cost()).sum()
 }
 
 /// Who replayed a flow.
@@ -82,6 +108,9 @@ pub struct FlowMeta {
     pub comment: String,
     /// When the flow came to be, Unix seconds.
     pub timestamp_created: f64,
+    /// The flow as it was before a person or an addon changed it, as its flow file holds it: kept so that
+    /// nothing is lost between reading and writing.
+    pub backup: Option<Box<MetaValue>>,
     /// The connection still carries the flow.
     pub live: bool,
 }
@@ -100,8 +129,21 @@ impl FlowMeta {
             metadata: Vec::new(),
             comment: String::new(),
             timestamp_created,
+            backup: None,
             live: true,
         }
+    }
+
+    /// Bytes of memory the contents take, roughly, without the struct itself. Connections are counted in
+    /// full although flows may share them: a budget must hold for flows that share nothing.
+    pub fn cost(&self) -> usize {
+        self.client_conn.cost()
+            + self.server_conn.cost()
+            + self.error.as_ref().map_or(0, |error| error.msg.len())
+            + self.marked.len()
+            + self.comment.len()
+            + dict_cost(&self.metadata)
+            + self.backup.as_ref().map_or(0, |backup| backup.cost())
     }
 
     /// Sets a metadata value, replacing one of the same name in place.
@@ -125,6 +167,10 @@ pub enum Flow {
     Http(Box<HttpFlow>),
     /// One raw TCP conversation.
     Tcp(Box<TcpFlow>),
+    /// One UDP conversation.
+    Udp(Box<UdpFlow>),
+    /// One DNS exchange.
+    Dns(Box<DnsFlow>),
 }
 
 impl Flow {
@@ -133,6 +179,18 @@ impl Flow {
         match self {
             Flow::Http(flow) => &flow.meta,
             Flow::Tcp(flow) => &flow.meta,
+            Flow::Udp(flow) => &flow.meta,
+            Flow::Dns(flow) => &flow.meta,
+        }
+    }
+
+    /// What every flow has, to be changed.
+    pub fn meta_mut(&mut self) -> &mut FlowMeta {
+        match self {
+            Flow::Http(flow) => &mut flow.meta,
+            Flow::Tcp(flow) => &mut flow.meta,
+            Flow::Udp(flow) => &mut flow.meta,
+            Flow::Dns(flow) => &mut flow.meta,
         }
     }
 
@@ -141,6 +199,8 @@ impl Flow {
         match self {
             Flow::Http(flow) => flow.cost(),
             Flow::Tcp(flow) => flow.cost(),
+            Flow::Udp(flow) => flow.cost(),
+            Flow::Dns(flow) => flow.cost(),
         }
     }
 }

@@ -30,6 +30,7 @@ impl TcpFlow {
     /// Bytes of memory the contents take, roughly.
     pub fn cost(&self) -> usize {
         size_of::<Self>()
+            + self.meta.cost()
             + self.messages.iter().map(|m| m.content.len() + size_of::<TcpMessage>()).sum::<usize>()
     }
 }

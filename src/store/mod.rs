@@ -1,1 +1,10 @@
-//! Flows at rest.
+//! Flows at rest: in files and in memory.
+
+pub mod flowfile;
+pub mod memory;
+pub mod recorder;
+pub mod tnetstring;
+
+pub use flowfile::{FlowReader, ReadError, write_flow};
+pub use memory::FlowStore;
+pub use recorder::RecorderFile;
