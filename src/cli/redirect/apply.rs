@@ -90,7 +90,7 @@ pub(crate) fn apply(matches: &ArgMatches) -> Result<String, Error> {
         Backend::Iptables => iptables::load(&settings, owner),
     };
     if let Err(error) = loaded {
-        undo_routes(&settings, before.iter().chain(&others));
+        undo(&settings, before.as_ref(), &others);
         return Err(error);
     }
     if let Some(before) = &before {
@@ -206,9 +206,18 @@ fn remove_replaced(before: &Settings, now: &Settings, others: &[Settings]) -> Re
     Ok(())
 }
 
-fn undo_routes<'a>(settings: &Settings, mut kept: impl Iterator<Item = &'a Settings>) {
-    if settings.via == Via::Tproxy && !kept.any(|other| shares_routes(other, settings)) {
-        // The refusal that brought us here is what the operator should read.
+/// Back to what was in force before a load that failed: nft changed nothing, iptables perhaps one family. The refusal
+/// that brought us here is what the operator should read, so nothing said here counts.
+fn undo(settings: &Settings, before: Option<&Settings>, others: &[Settings]) {
+    if settings.backend == Backend::Iptables {
+        let _ = match before {
+            Some(before) if before.backend == Backend::Iptables && before.table == settings.table => {
+                iptables::load(before, None)
+            }
+            _ => iptables::remove(&settings.table).map(drop),
+        };
+    }
+    if settings.via == Via::Tproxy && !before.into_iter().chain(others).any(|other| shares_routes(other, settings)) {
         let _ = routing::remove(settings.fwmark, settings.route_table);
     }
 }

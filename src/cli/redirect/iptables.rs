@@ -129,8 +129,8 @@ impl Present {
             (format!("{ours}-bypass"), format!("{ours}-quic"), format!("{ours}-quic-bp"));
         let nat = nat_or_mangle(settings);
         Ok(Present {
-            jump: present(tool, nat, "PREROUTING", &["-j", ours])?,
-            quic_jump: present(tool, "filter", "FORWARD", &["-j", &quic])?,
+            jump: present(tool, nat, "PREROUTING", &jump(&[], ours))?,
+            quic_jump: present(tool, "filter", "FORWARD", &jump(&QUIC, &quic))?,
             bypass: chain_exists(tool, nat, &bypass)?,
             quic_bypass: chain_exists(tool, "filter", &quic_bypass)?,
         })
@@ -169,7 +169,9 @@ fn write_intercept(out: &mut String, settings: &Settings, family: Family, presen
         writeln!(out, "-A {ours} -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN")?;
     }
     write_alive(out, settings, family, ours)?;
-    for local in ["LOCAL", "BROADCAST", "MULTICAST"] {
+    // IPv6 knows no broadcast, and its match refuses the word.
+    let locals: &[&str] = if family == Family::V4 { &["LOCAL", "BROADCAST", "MULTICAST"] } else { &["LOCAL", "MULTICAST"] };
+    for local in locals {
         writeln!(out, "-A {ours} -m addrtype --dst-type {local} -j RETURN")?;
     }
     write_exceptions(out, settings, family, ours)?;
@@ -206,10 +208,10 @@ fn write_quic(out: &mut String, settings: &Settings, family: Family, present: &P
     write_own_sockets(out, settings, &quic)?;
     write_alive(out, settings, family, &quic)?;
     write_exceptions(out, settings, family, &quic)?;
-    write_segment(out, settings, family, &quic, &format!("-p udp -m udp --dport 443 -g {bypass}"))?;
+    write_segment(out, settings, family, &quic, &format!("-g {bypass}"))?;
     writeln!(out, "-A {quic}-take -p udp -j REJECT")?;
     if !present.quic_jump {
-        writeln!(out, "-I FORWARD 1 -j {quic}")?;
+        writeln!(out, "-I FORWARD 1 {} -j {quic}", QUIC.join(" "))?;
     }
     writeln!(out, "COMMIT")
 }
@@ -291,7 +293,7 @@ fn uses(settings: &Settings, built_in: (&str, &str)) -> bool {
 fn remove_where(ours: &str, family: Family, unwanted: impl Fn((&str, &str)) -> bool) -> Result<bool, Error> {
     let tool = tool(family);
     let mut removed = false;
-    for (table, built_in, suffixes) in PLACES {
+    for (table, built_in, what, suffixes) in PLACES {
         if !unwanted((table, built_in)) {
             continue;
         }
@@ -302,8 +304,9 @@ fn remove_where(ours: &str, family: Family, unwanted: impl Fn((&str, &str)) -> b
         }
         let chains: Vec<String> = suffixes.iter().map(|suffix| format!("{ours}{suffix}")).collect();
         let mut text = format!("*{table}\n");
-        if present(tool, table, built_in, &["-j", &entry])? {
-            let _ = writeln!(text, "-D {built_in} -j {entry}");
+        let jump = jump(what, &entry);
+        if present(tool, table, built_in, &jump)? {
+            let _ = writeln!(text, "-D {built_in} {}", jump.join(" "));
         }
         let mut there = Vec::new();
         for chain in &chains {
@@ -352,6 +355,11 @@ fn each_bypass_rule(
     Ok(())
 }
 
+/// What follows the chain's name in the rule that leads to us.
+fn jump<'a>(what: &[&'a str], entry: &'a str) -> Vec<&'a str> {
+    [what, &["-j", entry]].concat()
+}
+
 fn present(tool: &str, table: &str, chain: &str, rule: &[&str]) -> Result<bool, Error> {
     let head = ["--wait", "5", "-t", table, "-C", chain];
     tool::succeeds("read the rules", tool, &[head.as_slice(), rule].concat())
@@ -374,11 +382,13 @@ fn give_recent_to(table: &str, daemon: Option<(Uid, Gid)>) -> Result<(), Error> 
 }
 
 fn explained(error: Error, settings: &Settings) -> Error {
+    // iptables only says that a rule failed; the match makes its directory as soon as it is loaded.
     match error {
-        Error::Tool { said, .. } if said.contains("recent") && settings.on_failure == OnFailure::Open => {
+        Error::Tool { .. } if settings.on_failure == OnFailure::Open && !Path::new(RECENT_DIRECTORY).exists() => {
             Error::flags(
                 "--on-failure open",
-                "needs the kernel's `recent` match (xt_recent), which is missing: use --backend nft, or --on-failure closed",
+                "needs the kernel's `recent` match (xt_recent), which is missing: use --backend nft, or \
+                 --on-failure closed",
             )
         }
         other => other,
@@ -400,9 +410,15 @@ fn restore(family: Family) -> &'static str {
     if family == Family::V4 { "iptables-restore" } else { "ip6tables-restore" }
 }
 
-/// Table, built-in chain we jump from, and the endings of our chains' names there; the jump goes to the first.
-const PLACES: [(&str, &str, &[&str]); 3] = [
-    ("nat", "PREROUTING", &["", "-bypass", "-take"]),
-    ("mangle", "PREROUTING", &["", "-bypass", "-take", "-divert"]),
-    ("filter", "FORWARD", &["-quic", "-quic-bp", "-quic-take"]),
+/// The packets that walk our chain in forward at all.
+const QUIC: [&str; 6] = ["-p", "udp", "-m", "udp", "--dport", "443"];
+
+/// A table of xtables, a built-in chain there, which of its packets come to us, and the endings of our chains' names:
+/// the first is where they come in.
+type Place = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+const PLACES: [Place; 3] = [
+    ("nat", "PREROUTING", &[], &["", "-bypass", "-take"]),
+    ("mangle", "PREROUTING", &[], &["", "-bypass", "-take", "-divert"]),
+    ("filter", "FORWARD", &QUIC, &["-quic", "-quic-bp", "-quic-take"]),
 ];

@@ -19,9 +19,16 @@ pub(crate) fn run(action: &str, program: &str, args: &[&str], stdin: Option<&str
     {
         return Err(Error::NotPermitted(action.to_owned()));
     }
-    // nft repeats the offending line under the message; the first line is the one that says what is wrong.
-    let said = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing").trim().to_owned();
-    Err(Error::Tool { action: action.to_owned(), tool: program.to_owned(), said })
+    Err(Error::Tool { action: action.to_owned(), tool: program.to_owned(), said: first_sentence(&stderr) })
+}
+
+/// nft repeats the offending line under its message; iptables puts its own name and version on a line before it.
+fn first_sentence(stderr: &str) -> String {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    match lines.find(|line| !line.ends_with("(nf_tables):") && !line.starts_with("# Warning")) {
+        Some(line) => line.to_owned(),
+        None => "nothing".to_owned(),
+    }
 }
 
 /// Whether `program` with these arguments succeeds; a refusal for lack of rights is an error, not a "no".
