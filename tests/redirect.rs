@@ -9,12 +9,13 @@ mod lab;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use lab::{CLIENT_MAC, CLIENT4, CLIENT6, GATEWAY4, GATEWAY6, Lab, ORIGIN4, ORIGIN6, connection, echoes, now, signal};
+use lab::{
+    CLIENT_MAC, CLIENT4, CLIENT6, GATEWAY4, GATEWAY6, Lab, ORIGIN4, ORIGIN6, connection, echoes, now, signal,
+};
 use nix::sys::signal::Signal;
 use ringtap::cli::redirect::heartbeat::Heartbeat;
 
@@ -36,7 +37,8 @@ fn transparent(way: &str) -> bool {
 #[test]
 #[ignore = "the daemon's role, started by other tests"]
 fn role_of_the_daemon() {
-    let transparent = std::env::var("RTR_TRANSPARENT").expect("is started by other tests, not by hand") == "1";
+    let transparent =
+        std::env::var("RTR_TRANSPARENT").expect("is started by other tests, not by hand") == "1";
     let mut heart = Heartbeat::new(8080);
     for listener in lab::listeners(8080, transparent) {
         thread::spawn(move || lab::accept(&listener, &AtomicBool::new(false), "ringtap", transparent));
@@ -61,12 +63,20 @@ fn takes_the_segments_connections_of_both_families_and_nothing_else() {
         lab.start_daemon(transparent(way));
         for port in [80, 443] {
             assert_eq!(lab.client_gets(ORIGIN4, port).unwrap(), format!("ringtap {ORIGIN4}:{port}"), "{way}");
-            assert_eq!(lab.client_gets(ORIGIN6, port).unwrap(), format!("ringtap [{ORIGIN6}]:{port}"), "{way}");
+            assert_eq!(
+                lab.client_gets(ORIGIN6, port).unwrap(),
+                format!("ringtap [{ORIGIN6}]:{port}"),
+                "{way}"
+            );
         }
         // Other ports, one of them the very number ringtap listens on.
         for port in [9000, 8080] {
             assert_eq!(lab.client_gets(ORIGIN4, port).unwrap(), format!("origin {ORIGIN4}:{port}"), "{way}");
-            assert_eq!(lab.client_gets(ORIGIN6, port).unwrap(), format!("origin [{ORIGIN6}]:{port}"), "{way}");
+            assert_eq!(
+                lab.client_gets(ORIGIN6, port).unwrap(),
+                format!("origin [{ORIGIN6}]:{port}"),
+                "{way}"
+            );
         }
         // The gateway's own addresses: nobody listens there on port 80, on either side.
         for address in [GATEWAY4, GATEWAY6, "203.0.113.1", "fd00:2::1"] {
@@ -82,7 +92,9 @@ fn takes_the_segments_connections_of_both_families_and_nothing_else() {
 
 #[test]
 fn quic_is_refused_to_the_segment_only_and_only_when_asked() {
-    for way in ["--backend nft --via redirect", "--backend nft --via tproxy", "--backend iptables --via redirect"] {
+    for way in
+        ["--backend nft --via redirect", "--backend nft --via tproxy", "--backend iptables --via redirect"]
+    {
         let mut lab = Lab::new();
         lab.redirects(&format!("apply --iface lan0 {way}"));
         lab.quic_from("c", ORIGIN4).expect("without a sign of life QUIC passes by");
@@ -168,7 +180,9 @@ fn beats_hold_the_redirect_without_a_gap() {
 
 #[test]
 fn closed_refuses_while_nobody_listens() {
-    for way in ["--backend nft --via redirect", "--backend nft --via tproxy", "--backend iptables --via redirect"] {
+    for way in
+        ["--backend nft --via redirect", "--backend nft --via tproxy", "--backend iptables --via redirect"]
+    {
         let mut lab = Lab::new();
         let said = lab.redirects(&format!("apply --iface lan0 --on-failure closed {way}"));
         assert!(said.contains("on failure: closed"), "{said}");
@@ -232,7 +246,11 @@ fn exemptions_named_at_apply_pass_by() {
                 let tag = if exempted { "origin" } else { "ringtap" };
                 let line = lab.client_gets(address, 80).unwrap();
                 assert!(line.starts_with(tag), "{backend}: --except {exempt}: {address} gave {line}");
-                assert_eq!(lab.quic_from("c", address).is_ok(), exempted, "{backend}: --except {exempt}: {address}");
+                assert_eq!(
+                    lab.quic_from("c", address).is_ok(),
+                    exempted,
+                    "{backend}: --except {exempt}: {address}"
+                );
             }
         }
     }
@@ -251,14 +269,20 @@ fn bypasses_come_and_go_while_running() {
             ("fd00:9::/64", ORIGIN6),
             (CLIENT_MAC, ORIGIN6),
         ] {
-            assert!(lab.client_gets(address, 80).unwrap().starts_with("ringtap"), "{backend}: before {exempt}");
+            assert!(
+                lab.client_gets(address, 80).unwrap().starts_with("ringtap"),
+                "{backend}: before {exempt}"
+            );
             lab.redirects(&format!("bypass add {exempt}"));
             lab.redirects(&format!("bypass add {exempt}"));
             assert!(lab.client_gets(address, 80).unwrap().starts_with("origin"), "{backend}: {exempt}");
             assert_eq!(lab.redirects("bypass list").trim(), exempt, "{backend}");
             // A second apply leaves it.
             lab.redirects(&format!("apply --iface lan0 --backend {backend}"));
-            assert!(lab.client_gets(address, 80).unwrap().starts_with("origin"), "{backend}: {exempt}, applied again");
+            assert!(
+                lab.client_gets(address, 80).unwrap().starts_with("origin"),
+                "{backend}: {exempt}, applied again"
+            );
             lab.redirects(&format!("bypass del {exempt}"));
             assert_eq!(lab.redirects("bypass list"), "", "{backend}");
         }
@@ -314,7 +338,11 @@ fn many_ports_and_ranges_are_taken() {
         lab.redirects(&format!("apply --iface lan0 --backend {backend} --ports {ports}"));
         lab.start_daemon(false);
         for port in [33, 80, 8990, 9000, 9010] {
-            assert_eq!(lab.client_gets(ORIGIN4, port).unwrap(), format!("ringtap {ORIGIN4}:{port}"), "{backend}");
+            assert_eq!(
+                lab.client_gets(ORIGIN4, port).unwrap(),
+                format!("ringtap {ORIGIN4}:{port}"),
+                "{backend}"
+            );
         }
         assert!(lab.client_gets(ORIGIN4, 443).unwrap().starts_with("origin"), "{backend}");
     }
@@ -324,7 +352,8 @@ fn many_ports_and_ranges_are_taken() {
 fn own_connection(lab: &Lab, to: &str, mark: Option<u32>) -> String {
     let to: SocketAddr = to.parse().unwrap();
     lab.within("g", move || {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
         if let Some(mark) = mark {
             socket.set_mark(mark).unwrap();
         }
@@ -478,7 +507,9 @@ fn two_instances_live_beside_each_other() {
     lab.redirects("apply --iface lan0 --tproxy --ports 80");
     let same = lab.redirect("apply --iface lan0 --tproxy --ports 443 --to-port 8081");
     assert!(!same.ok && same.err.contains("--table ringtap2"), "{same:?}");
-    lab.redirects("apply --iface lan0 --tproxy --ports 443 --to-port 8081 --table ringtap2 --on-failure closed");
+    lab.redirects(
+        "apply --iface lan0 --tproxy --ports 443 --to-port 8081 --table ringtap2 --on-failure closed",
+    );
     lab.start_daemon(true);
     lab.serve("g", 8081, "second", true);
     assert!(lab.client_gets(ORIGIN4, 80).unwrap().starts_with("ringtap"));
@@ -497,7 +528,15 @@ fn a_daemon_of_another_account_needs_no_more_than_net_admin() {
         let mut lab = Lab::new();
         lab.redirects(&format!("apply --iface lan0 --backend {backend} --daemon-user nobody"));
         // The test's own program may lie where only root can read: let it be run from there.
-        let wrapper = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin"];
+        let wrapper = [
+            "setpriv",
+            "--reuid=nobody",
+            "--regid=nogroup",
+            "--clear-groups",
+            "--inh-caps=-all,+net_admin",
+            "--ambient-caps=-all,+net_admin",
+            "--bounding-set=-all,+net_admin",
+        ];
         lab.start_daemon_as(&wrapper, false);
         assert!(lab.client_gets(ORIGIN4, 80).unwrap().starts_with("ringtap"), "{backend}");
         assert!(lab.client_gets(ORIGIN6, 80).unwrap().starts_with("ringtap"), "{backend}");
@@ -530,7 +569,7 @@ fn without_a_note_the_heart_does_nothing() {
 fn the_heart_follows_apply_and_remove_and_says_when_the_rules_are_gone() {
     for backend in ["nft", "iptables"] {
         let lab = Lab::new();
-        let (runtime, stop) = (lab.runtime.clone(), Arc::new(AtomicBool::new(false)));
+        let runtime = lab.runtime.clone();
         let (asked, ask) = std::sync::mpsc::channel::<()>();
         let (answer, answered) = std::sync::mpsc::channel();
         let beating = lab.spawn("g", move || {
@@ -554,8 +593,6 @@ fn the_heart_follows_apply_and_remove_and_says_when_the_rules_are_gone() {
         assert!(gone.contains("apply` again"), "{gone}");
         lab.redirects("remove");
         assert_eq!(beat(), Ok(false));
-        drop(beat);
-        stop.store(true, Ordering::Relaxed);
         drop(asked);
         beating.join().unwrap();
     }
@@ -611,7 +648,10 @@ fn check_names_what_is_wrong_and_its_mend() {
         lab.gateway("ip link set lan9 name lan0");
         lab.gateway("nft flush ruleset");
         let report = lab.redirect("check");
-        assert!(!report.ok && report.out.contains("are gone: run `ringtap redirect apply"), "{way}: {report:?}");
+        assert!(
+            !report.ok && report.out.contains("are gone: run `ringtap redirect apply"),
+            "{way}: {report:?}"
+        );
     }
 }
 
@@ -657,7 +697,10 @@ fn wrong_input_gets_one_line_that_names_the_flag() {
         ("bypass del nobody", "bypass del nobody"),
     ] {
         let ran = lab.redirect(args);
-        assert!(!ran.ok && ran.err.contains(names) && ran.err.trim_end().lines().count() == 1, "{args}: {ran:?}");
+        assert!(
+            !ran.ok && ran.err.contains(names) && ran.err.trim_end().lines().count() == 1,
+            "{args}: {ran:?}"
+        );
     }
 }
 
@@ -669,15 +712,24 @@ fn without_the_right_to_it_or_the_tools_the_message_says_so() {
         "setpriv --bounding-set=-net_admin --inh-caps=-net_admin {exe} redirect apply --iface lan0 2>&1; true"
     ));
     assert!(refused.contains("CAP_NET_ADMIN") && refused.lines().count() == 1, "{refused}");
-    // A mount namespace of its own, where the place of the tools is empty.
-    for (tool, flags) in [("nft", ""), ("ip", "--tproxy"), ("iptables-restore", "--backend iptables")] {
+    // In a mount namespace of its own, where the tool cannot be found.
+    for (tool, flags, mend) in [
+        ("nft", "", "install the package `nftables`"),
+        ("ip", "--tproxy", "install the package `iproute2`"),
+        ("iptables-restore", "--backend iptables", "install the package `iptables`"),
+    ] {
         let missing = lab.gateway(&format!(
-            "unshare -m sh -c 'f=$(readlink -f $(command -v {tool})); d=$(mktemp -d); \
-             for t in $(ls /usr/sbin); do case $t in nft|ip|iptables-restore|ip6tables-restore) [ $t = {tool} ] && continue;; *) continue;; esac; ln -s $(readlink -f /usr/sbin/$t) $d/; done; \
-             cp -L {exe} $d/ringtap-under-test; mkdir $d/none; \
-             PATH=$d:/usr/bin $d/ringtap-under-test redirect print --iface lan0 >/dev/null; echo $f >/dev/null; rm -rf $d'; true"
+            "mkdir -p {0} && unshare -m sh -c '
+                mkdir -p {0}/tools && for t in nft ip iptables-restore ip6tables-restore; do
+                    [ $t = {tool} ] || ln -sf $(readlink -f $(command -v $t)) {0}/tools/$t; done
+                cp {exe} {0}/ringtap
+                mount -t tmpfs none /usr/sbin && mount -t tmpfs none /usr/local/sbin
+                [ -L /sbin ] || mount -t tmpfs none /sbin
+                PATH={0}/tools {0}/ringtap redirect apply --iface lan0 {flags} 2>&1; true'; rm -rf {0}",
+            lab.runtime.display()
         ));
-        assert!(missing.is_empty(), "print needs no tools: {missing}, {flags}");
+        assert!(missing.contains(&format!("`{tool}` is not installed")), "{missing}");
+        assert!(missing.contains(mend) && missing.lines().count() == 1, "{missing}");
     }
 }
 
@@ -701,7 +753,13 @@ fn a_garbled_note_is_named_and_apply_mends_it() {
     lab.redirects("apply --iface lan0");
     let note = lab.runtime.join("redirect-8080.json");
     let good = std::fs::read_to_string(&note).unwrap();
-    for garbled in ["", "{}", "null", &good.replace("\"lan0\"", "\"lan0\\\" ; flush\""), &good.replace("\"ringtap\"", "\"filter\"")] {
+    for garbled in [
+        "",
+        "{}",
+        "null",
+        &good.replace("\"lan0\"", "\"lan0\\\" ; flush\""),
+        &good.replace("\"ringtap\"", "\"filter\""),
+    ] {
         std::fs::write(&note, garbled).unwrap();
         let report = lab.redirect("check");
         assert!(!report.ok && report.err.contains("redirect-8080.json"), "{garbled}: {report:?}");
@@ -721,8 +779,12 @@ fn what_is_printed_can_be_loaded_by_hand() {
     lab.gateway(&format!("nft -f {}", file.display()));
     assert!(lab.client_gets(ORIGIN4, 80).unwrap().starts_with("ringtap"));
     lab.gateway("nft flush ruleset");
-    for (family, command, address) in [("v4", "iptables-restore", ORIGIN4), ("v6", "ip6tables-restore", ORIGIN6)] {
-        let rules = lab.redirects(&format!("print --iface lan0 --backend iptables --on-failure closed --family {family}"));
+    for (family, command, address) in
+        [("v4", "iptables-restore", ORIGIN4), ("v6", "ip6tables-restore", ORIGIN6)]
+    {
+        let rules = lab.redirects(&format!(
+            "print --iface lan0 --backend iptables --on-failure closed --family {family}"
+        ));
         std::fs::write(&file, rules).unwrap();
         lab.gateway(&format!("{command} --noflush {}", file.display()));
         assert!(lab.client_gets(address, 80).unwrap().starts_with("ringtap"));
@@ -754,6 +816,9 @@ fn the_deployed_rules_are_what_print_prints() {
         }
         let deployed = std::fs::read_to_string(&path).unwrap_or_default();
         let printed = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(deployed, printed, "{file}: write it anew with RINGTAP_BLESS=1 cargo test --test redirect deployed");
+        assert_eq!(
+            deployed, printed,
+            "{file}: write it anew with RINGTAP_BLESS=1 cargo test --test redirect deployed"
+        );
     }
 }

@@ -69,6 +69,10 @@ impl Lab {
         for place in PLACES {
             sh(&format!("ip netns add {0} && ip -n {0} link set lo up", lab.ns(place)));
         }
+        for place in PLACES {
+            // A link-local address under probation cannot ask for neighbours: nothing would pass for two seconds.
+            lab.within(place, || std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
+        }
         let (c, g, o) = (lab.ns("c"), lab.ns("g"), lab.ns("o"));
         sh(&format!(
             "set -e
@@ -99,7 +103,11 @@ impl Lab {
     }
 
     /// Runs `work` on a thread that lives in a place's namespace.
-    pub(crate) fn within<T: Send + 'static>(&self, place: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn within<T: Send + 'static>(
+        &self,
+        place: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         self.spawn(place, work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 

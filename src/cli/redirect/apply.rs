@@ -217,7 +217,9 @@ fn undo(settings: &Settings, before: Option<&Settings>, others: &[Settings]) {
             _ => iptables::remove(&settings.table).map(drop),
         };
     }
-    if settings.via == Via::Tproxy && !before.into_iter().chain(others).any(|other| shares_routes(other, settings)) {
+    if settings.via == Via::Tproxy
+        && !before.into_iter().chain(others).any(|other| shares_routes(other, settings))
+    {
         let _ = routing::remove(settings.fwmark, settings.route_table);
     }
 }
@@ -245,6 +247,14 @@ fn said(settings: &Settings) -> String {
         settings.table
     );
     let _ = writeln!(out, "{}", settings.on_failure.meaning());
+    if (settings.backend, settings.via, settings.on_failure)
+        == (Backend::Iptables, Via::Tproxy, OnFailure::Closed)
+    {
+        let _ = writeln!(
+            out,
+            "note: with iptables and TPROXY such connections time out instead of being refused"
+        );
+    }
     for sysctl in sysctl::wanted(settings).iter().filter(|sysctl| !sysctl::sound(sysctl)) {
         let _ = writeln!(
             out,

@@ -33,6 +33,7 @@ pub struct Heartbeat {
 struct Applied {
     stamp: (u64, u64, i64, i64),
     settings: Settings,
+    beaten: bool,
 }
 
 impl Heartbeat {
@@ -55,14 +56,21 @@ impl Heartbeat {
     /// changes). Worth a log line, once; the next beat tries again.
     pub fn beat(&mut self) -> Result<bool, Error> {
         self.reload()?;
-        let Some(Applied { settings, .. }) = &self.applied else { return Ok(false) };
+        let Some(Applied { settings, beaten, .. }) = &mut self.applied else { return Ok(false) };
         if settings.on_failure == OnFailure::Closed {
             return Ok(true);
         }
         match settings.backend {
             Backend::Nft => renew(&mut self.netlink, &settings.table)?,
-            Backend::Iptables => write_recent(&settings.table, '+')?,
+            Backend::Iptables => {
+                write_recent(&settings.table, '+')?;
+                // The rules ask for two beats, so that the last one counts for less than two seconds: the first is two.
+                if !*beaten {
+                    write_recent(&settings.table, '+')?;
+                }
+            }
         }
+        *beaten = true;
         Ok(true)
     }
 
@@ -101,7 +109,7 @@ impl Heartbeat {
             return Ok(());
         }
         let settings = state::load(&self.directory, self.port)?;
-        self.applied = settings.map(|settings| Applied { stamp, settings });
+        self.applied = settings.map(|settings| Applied { stamp, settings, beaten: false });
         Ok(())
     }
 }

@@ -22,8 +22,9 @@ use super::value::{Exemption, Family};
 /// Ours by thread, since a network namespace is a thread's.
 pub(crate) const RECENT_DIRECTORY: &str = "/proc/thread-self/net/xt_recent";
 
-/// Whole seconds are all that `recent` knows; with one, a beat that is half a second late would let traffic pass by.
-const ALIVE_S: u8 = 2;
+/// Whole seconds are all that `recent` knows. Asking for two beats within two of them gives one and a half after the
+/// last beat, at one beat every 500 ms.
+const ALIVE: &str = "--rcheck --seconds 2 --hitcount 2";
 
 /// The names of the `recent` tables, IPv4's and IPv6's: one table has one mask, and so one family.
 pub(crate) fn recent_names(table: &str) -> [String; 2] {
@@ -101,10 +102,17 @@ pub(crate) fn bypass_list(settings: &Settings) -> Result<Vec<(String, Option<u64
         let args = ["--wait", "5", "-t", nat_or_mangle(settings), "-S", &chain];
         let text = tool::run("list the exemptions", tool(family), &args, None)?;
         for line in text.lines() {
-            let mut words = line.split_whitespace();
             // A network has two rules, as client and as server; one of them is enough to name it.
-            let found = words.find(|word| ["-s", "--mac-source"].contains(word)).and_then(|_| words.next());
-            let Some(Ok(exemption)) = found.map(str::parse::<Exemption>) else { continue };
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let value =
+                |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));
+            let exempt = match value("--mac-source").or(value("-s")) {
+                Some(exempt) => exempt,
+                // Everything: iptables leaves out what excludes nothing.
+                None if words.len() == 4 && words.ends_with(&["-j", "RETURN"]) => everything(family),
+                None => continue,
+            };
+            let Ok(exemption) = exempt.parse::<Exemption>() else { continue };
             let name = exemption.to_string();
             if !all.iter().any(|(listed, _)| *listed == name) {
                 all.push((name, None));
@@ -170,7 +178,8 @@ fn write_intercept(out: &mut String, settings: &Settings, family: Family, presen
     }
     write_alive(out, settings, family, ours)?;
     // IPv6 knows no broadcast, and its match refuses the word.
-    let locals: &[&str] = if family == Family::V4 { &["LOCAL", "BROADCAST", "MULTICAST"] } else { &["LOCAL", "MULTICAST"] };
+    let locals: &[&str] =
+        if family == Family::V4 { &["LOCAL", "BROADCAST", "MULTICAST"] } else { &["LOCAL", "MULTICAST"] };
     for local in locals {
         writeln!(out, "-A {ours} -m addrtype --dst-type {local} -j RETURN")?;
     }
@@ -227,10 +236,7 @@ fn write_alive(out: &mut String, settings: &Settings, family: Family, chain: &st
     let [v4, v6] = recent_names(&settings.table);
     let (name, mask) = if family == Family::V4 { (v4, "0.0.0.0") } else { (v6, "::") };
     writeln!(out, "# no sign of life: everything passes by")?;
-    writeln!(
-        out,
-        "-A {chain} -m recent ! --rcheck --seconds {ALIVE_S} --name {name} --mask {mask} --rsource -j RETURN"
-    )
+    writeln!(out, "-A {chain} -m recent ! {ALIVE} --name {name} --mask {mask} --rsource -j RETURN")
 }
 
 fn write_exceptions(out: &mut String, settings: &Settings, family: Family, chain: &str) -> fmt::Result {
@@ -384,7 +390,9 @@ fn give_recent_to(table: &str, daemon: Option<(Uid, Gid)>) -> Result<(), Error> 
 fn explained(error: Error, settings: &Settings) -> Error {
     // iptables only says that a rule failed; the match makes its directory as soon as it is loaded.
     match error {
-        Error::Tool { .. } if settings.on_failure == OnFailure::Open && !Path::new(RECENT_DIRECTORY).exists() => {
+        Error::Tool { .. }
+            if settings.on_failure == OnFailure::Open && !Path::new(RECENT_DIRECTORY).exists() =>
+        {
             Error::flags(
                 "--on-failure open",
                 "needs the kernel's `recent` match (xt_recent), which is missing: use --backend nft, or \
@@ -400,6 +408,10 @@ fn nat_or_mangle(settings: &Settings) -> &'static str {
         Via::Redirect => "nat",
         Via::Tproxy => "mangle",
     }
+}
+
+fn everything(family: Family) -> &'static str {
+    if family == Family::V4 { "0.0.0.0/0" } else { "::/0" }
 }
 
 fn tool(family: Family) -> &'static str {

@@ -164,15 +164,18 @@ fn write_tproxy(out: &mut String, settings: &Settings) -> fmt::Result {
     writeln!(out, "\t\ttype filter hook prerouting priority mangle; policy accept;")?;
     write_own_sockets(out, settings)?;
     writeln!(out, "\t\tmeta l4proto != tcp return")?;
+    // By port, the listening socket itself is kept out of the match: `socket wildcard 0` would do the same, but breaks on
+    // the half-open sockets that a handshake's last packet has to find.
+    let established = format!("tcp dport != {} tcp flags & (fin | syn | rst | ack) != syn", settings.to_port);
     writeln!(
         out,
-        "\t\t# a connection that ringtap has goes on to its socket, alive or not; any other one is left alone,"
+        "\t\t# a connection that ringtap has goes on to its socket, alive or not; no other one is taken"
     )?;
-    writeln!(out, "\t\t# so that what began while traffic passed by is not torn when ringtap returns")?;
     writeln!(
         out,
-        "\t\ttcp flags & (fin | syn | rst | ack) != syn socket transparent 1 socket wildcard 0 meta mark set {mark} accept"
+        "\t\t# midway, so that what began while traffic passed by is not torn when ringtap returns"
     )?;
+    writeln!(out, "\t\t{established} socket transparent 1 meta mark set {mark} accept")?;
     writeln!(out, "\t\ttcp flags & (fin | syn | rst | ack) != syn return")?;
     write_alive(out, settings)?;
     write_segment(out, settings)?;
