@@ -29,6 +29,9 @@ const WAYS: [&str; 4] = [
 /// The promise of `--on-failure open`.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
 
+/// More than one beat: a daemon that dies right after its first one is passed by a little later with iptables.
+const STEADY: Duration = Duration::from_millis(700);
+
 fn transparent(way: &str) -> bool {
     way.ends_with("tproxy")
 }
@@ -119,6 +122,7 @@ fn a_killed_daemon_is_passed_by_within_two_seconds_and_taken_back_when_it_return
         lab.until_answered_by("origin", Duration::from_millis(500));
         let daemon = lab.start_daemon(transparent(way));
         lab.until_answered_by("ringtap", Duration::from_millis(500));
+        thread::sleep(STEADY);
         signal(daemon, Signal::SIGKILL);
         let took = lab.until_answered_by("origin", OPEN_WITHIN + Duration::from_millis(300));
         println!("{way}: killed, passed by after {took:?}");
@@ -133,6 +137,7 @@ fn a_daemon_that_hangs_is_passed_by_and_taken_back_when_it_goes_on() {
         let mut lab = Lab::alone();
         lab.redirects(&format!("apply --iface lan0 {way}"));
         let daemon = lab.start_daemon(transparent(way));
+        thread::sleep(STEADY);
         signal(daemon, Signal::SIGSTOP);
         let start = now();
         // Meanwhile connections are accepted by the kernel and never answered.
@@ -721,7 +726,7 @@ fn without_the_right_to_it_or_the_tools_the_message_says_so() {
         let missing = lab.gateway(&format!(
             "mkdir -p {0} && unshare -m sh -c '
                 mkdir -p {0}/tools && for t in nft ip iptables-restore ip6tables-restore; do
-                    [ $t = {tool} ] || ln -sf $(readlink -f $(command -v $t)) {0}/tools/$t; done
+                    [ $t = {tool} ] || cp $(readlink -f $(command -v $t)) {0}/tools/$t; done
                 cp {exe} {0}/ringtap
                 mount -t tmpfs none /usr/sbin && mount -t tmpfs none /usr/local/sbin
                 [ -L /sbin ] || mount -t tmpfs none /sbin

@@ -260,7 +260,7 @@ fn write_segment(
 ) -> fmt::Result {
     let ifaces: Vec<String> = settings.ifaces.iter().map(|name| format!("-i {name} ")).collect();
     let networks: Vec<String> =
-        settings.from_networks(family).iter().map(|cidr| format!("-s {cidr} ")).collect();
+        settings.segment_networks(family).iter().map(|cidr| format!("-s {cidr} ")).collect();
     let any = vec![String::new()];
     let networks = if settings.from.is_empty() { &any } else { &networks };
     for iface in if ifaces.is_empty() { &any } else { &ifaces } {
@@ -434,3 +434,53 @@ const PLACES: [Place; 3] = [
     ("mangle", "PREROUTING", &[], &["", "-bypass", "-take", "-divert"]),
     ("filter", "FORWARD", &QUIC, &["-quic", "-quic-bp", "-quic-take"]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::tests::settings;
+    use super::*;
+
+    fn rules(flags: &str, family: Family) -> String {
+        script(&settings(&format!("--backend iptables {flags}")).unwrap(), family)
+    }
+
+    #[test]
+    fn fifteen_ports_fit_in_a_rule_and_a_range_counts_two() {
+        let settings =
+            settings("--iface lan0 --ports 2,4,6,8,10,12,14,16,18,20,22,24,26,28,30-40,80").unwrap();
+        assert_eq!(multiports(&settings), ["2,4,6,8,10,12,14,16,18,20,22,24,26,28", "30:40,80"]);
+    }
+
+    #[test]
+    fn each_family_gets_its_own_networks_only() {
+        let flags = "--iface lan0 --from 10.0.0.0/8 --except 10.2.0.0/16 --except fd00:7::/64";
+        let (v4, v6) = (rules(flags, Family::V4), rules(flags, Family::V6));
+        assert!(v4.contains("-A ringtap -i lan0 -s 10.0.0.0/8 -g ringtap-bypass"), "{v4}");
+        assert!(v4.contains("-d 10.2.0.0/16 -j RETURN") && !v4.contains("fd00"), "{v4}");
+        assert!(!v6.contains("-g ringtap-bypass"), "nothing of IPv6 was asked for: {v6}");
+    }
+
+    #[test]
+    fn every_interface_is_taken_with_every_network() {
+        let text = rules("--iface lan0 --iface lan1 --from 10.0.0.0/8 --from 192.168.0.0/16", Family::V4);
+        assert_eq!(text.matches("-g ringtap-bypass\n").count(), 4);
+    }
+
+    #[test]
+    fn a_second_apply_neither_doubles_the_jump_nor_empties_the_bypass() {
+        let all = Present { jump: true, quic_jump: true, bypass: true, quic_bypass: true };
+        let text = written(&settings("--backend iptables --iface lan0").unwrap(), Family::V4, &all);
+        assert!(
+            !text.contains("-I ") && !text.contains(":ringtap-bypass") && !text.contains(":ringtap-quic-bp"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_of_chains_fit_into_xtables() {
+        let text = rules("--iface lan0 --via tproxy --table ringtap_90123456", Family::V4);
+        for name in text.lines().filter_map(|line| line.strip_prefix(':')) {
+            assert!(name.split_whitespace().next().unwrap().len() <= 28, "{name}");
+        }
+    }
+}

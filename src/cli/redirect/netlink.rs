@@ -72,10 +72,7 @@ impl Netlink {
         self.message(&mut batch, BATCH_END, NLM_F_REQUEST, AF_UNSPEC, SUBSYSTEM, |_| {});
         socket::send(self.socket.as_raw_fd(), &batch, MsgFlags::empty())?;
         // Message 0 is the batch's beginning: step n has sequence first + 1 + n.
-        let (sequence, errno) = match self.answers(first)? {
-            None => return Ok(()),
-            Some(refused) => refused,
-        };
+        let Some((sequence, errno)) = self.answers(first)? else { return Ok(()) };
         let step =
             usize::try_from(sequence.wrapping_sub(first)).ok().and_then(|n| steps.get(n.checked_sub(1)?));
         match (errno, step) {

@@ -252,7 +252,7 @@ fn write_segment(out: &mut String, settings: &Settings) -> fmt::Result {
         return Ok(());
     }
     for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
-        let networks = settings.from_networks(family);
+        let networks = settings.segment_networks(family);
         if networks.is_empty() {
             let nfproto = if family == Family::V4 { "ipv4" } else { "ipv6" };
             writeln!(out, "\t\tmeta nfproto {nfproto} return")?;
@@ -327,3 +327,68 @@ const EXEMPT: [&str; 10] = [
     "ip6 daddr @bypass6 return",
     "ether saddr @bypass_mac return",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::tests::settings;
+    use super::*;
+
+    fn rules(flags: &str) -> String {
+        script(&settings(flags).unwrap())
+    }
+
+    #[test]
+    fn nothing_of_anybody_elses_is_named() {
+        for line in rules("--iface lan0 --via tproxy --table ringtap2").lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let Some(at) = words.iter().position(|word| *word == "inet") {
+                assert_eq!(words[at + 1], "ringtap2", "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn open_asks_for_a_sign_of_life_and_closed_does_not() {
+        let asks = "meta l4proto != @alive return";
+        assert_eq!(rules("--iface lan0").matches(asks).count(), 2);
+        assert_eq!(rules("--iface lan0 --quic allow").matches(asks).count(), 1);
+        assert!(!rules("--iface lan0 --on-failure closed").contains(asks));
+    }
+
+    #[test]
+    fn a_family_without_a_network_of_its_own_is_left_alone() {
+        assert!(rules("--from 10.0.0.0/8").contains("meta nfproto ipv6 return"));
+        assert!(rules("--from fd00::/8").contains("meta nfproto ipv4 return"));
+        assert!(!rules("--iface lan0").contains("nfproto"));
+    }
+
+    #[test]
+    fn the_mark_is_set_only_once_a_socket_was_found() {
+        let text = rules("--iface lan0 --tproxy");
+        assert!(text.contains("tproxy to :8080 meta mark set 0x52530001 accept"), "{text}");
+    }
+
+    #[test]
+    fn own_traffic_alone_takes_nothing_from_outside() {
+        let text = rules("--own-traffic");
+        let intercept = text.split("chain intercept {").nth(1).unwrap();
+        let end = intercept.find("redirect to").unwrap();
+        assert!(intercept[..end].lines().any(|line| line.trim() == "return"), "{text}");
+    }
+
+    #[test]
+    fn reads_every_shape_of_element() {
+        for (json, name, left_s) in [
+            (r#""10.0.0.7""#, "10.0.0.7", None),
+            (r#"{"prefix":{"addr":"fd00::","len":64}}"#, "fd00::/64", None),
+            (
+                r#"{"elem":{"val":{"prefix":{"addr":"10.0.0.0","len":8}},"timeout":60,"expires":59}}"#,
+                "10.0.0.0/8",
+                Some(59),
+            ),
+            (r#"{"range":["10.0.0.1","10.0.0.3"]}"#, "10.0.0.1-10.0.0.3", None),
+        ] {
+            assert_eq!(element(&serde_json::from_str(json).unwrap()), (name.to_owned(), left_s));
+        }
+    }
+}

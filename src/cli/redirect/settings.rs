@@ -155,7 +155,8 @@ impl Settings {
         self.except.iter().filter_map(client).collect()
     }
 
-    pub(crate) fn from_networks(&self, family: Family) -> Vec<Cidr> {
+    /// The networks of one family out of `--from`.
+    pub(crate) fn segment_networks(&self, family: Family) -> Vec<Cidr> {
         self.from.iter().copied().filter(|cidr| cidr.family() == family).collect()
     }
 }
@@ -327,3 +328,71 @@ pub(crate) const DEFAULT_MARK: &str = "0x52540000/0xffff0000";
 pub(crate) const DEFAULT_FWMARK: &str = "0x52530001";
 pub(crate) const DEFAULT_ROUTE_TABLE: &str = "21075";
 pub(crate) const DEFAULT_TABLE: &str = "ringtap";
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The settings that `apply` with these flags has.
+    pub(crate) fn settings(flags: &str) -> Result<Settings, Error> {
+        let line = ["redirect", "print"].into_iter().chain(flags.split_whitespace());
+        let matches = super::super::command().try_get_matches_from(line).unwrap();
+        Settings::from_matches(matches.subcommand_matches("print").unwrap())
+    }
+
+    const EVERYTHING: &str = "--iface lan0 --iface br-lan.7 --from 10.0.0.0/8 --from fd00::/8 --except 10.2.0.0/16 \
+        --except 02:00:00:00:00:01 --ports 80,443,8000-8010 --to-port 3128 --on-failure closed --quic allow \
+        --mark 0x11000000/0xff000000 --fwmark 0x7 --route-table 77 --table ringtap2 --via tproxy";
+
+    #[test]
+    fn the_defaults_are_those_of_the_help() {
+        let settings = settings("--iface lan0").unwrap();
+        assert_eq!(settings.to_string(), "ringtap redirect apply --iface lan0");
+        assert_eq!((settings.backend, settings.via), (Backend::Nft, Via::Redirect));
+        assert_eq!((settings.on_failure, settings.quic_rejected), (OnFailure::Open, true));
+        assert_eq!((settings.to_port, settings.ports.to_string().as_str()), (8080, "80,443"));
+        assert_eq!(settings.mark, Mark { value: 0x5254_0000, mask: 0xffff_0000 });
+    }
+
+    #[test]
+    fn the_printed_command_line_gives_the_same_settings_again() {
+        for flags in [EVERYTHING, "--iface lan0 --own-traffic", "--from ::/0 --backend iptables"] {
+            let written = settings(flags).unwrap();
+            let line = written.to_string();
+            let again = settings(line.strip_prefix("ringtap redirect apply").unwrap()).unwrap();
+            assert_eq!(again, written, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_note_gives_the_same_settings_again() {
+        let written = settings(EVERYTHING).unwrap();
+        let note = serde_json::to_string(&written).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&note).unwrap(), written);
+        assert_eq!(written.verify(), Ok(()));
+    }
+
+    #[test]
+    fn a_note_that_would_break_out_of_the_rules_is_refused() {
+        let good = settings("--iface lan0").unwrap();
+        let evil = Settings { ifaces: vec!["lan0\" accept #".to_owned()], ..good.clone() };
+        assert!(evil.verify().is_err());
+        let evil = Settings { table: "ringtap; flush ruleset".to_owned(), ..good };
+        assert!(evil.verify().is_err());
+    }
+
+    #[test]
+    fn flags_that_do_not_fit_together_are_refused() {
+        for flags in [
+            "",
+            "--iface lan0 --ports 1-65535",
+            "--iface lan0 --fwmark 0x52541234",
+            "--iface lan0 --own-traffic --backend iptables",
+            "--iface lan0 --route-table 255",
+            "--iface lan0 --table mangle",
+            "--iface eth*",
+        ] {
+            assert!(settings(flags).is_err(), "{flags} passed");
+        }
+    }
+}
