@@ -827,3 +827,62 @@ fn the_deployed_rules_are_what_print_prints() {
         );
     }
 }
+
+fn deployed(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)).unwrap()
+}
+
+#[test]
+fn the_boot_units_defaults_are_flags_that_apply_knows() {
+    let lab = Lab::new();
+    let text = deployed("default-ringtap");
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_matches('"').to_owned()
+    };
+    let (flags, port) = (value("RINGTAP_REDIRECT="), value("RINGTAP_PORT="));
+    lab.redirects(&format!("apply --to-port {port} {flags}"));
+    lab.redirects(&format!("remove --to-port {port}"));
+    assert!(deployed("ringtap.service").contains(&format!("--listen-port {port} ")));
+    // The examples of the comment, too.
+    for example in text.lines().filter_map(|line| line.strip_prefix("#   --")) {
+        let flags: String = example.split("  ").next().unwrap().to_owned();
+        lab.redirects(&format!("apply --to-port {port} --{flags}"));
+    }
+}
+
+#[test]
+fn the_deployed_sysctls_are_what_check_wants() {
+    let lab = Lab::new();
+    lab.gateway(
+        "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv4.conf.lan0.rp_filter=1",
+    );
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/sysctl.conf");
+    lab.redirects("apply --iface lan0 --on-failure closed");
+    lab.serve("g", 8080, "ringtap", false);
+    let before = lab.redirect("check");
+    assert!(!before.ok && before.out.contains("note   net.ipv4.conf.lan0.rp_filter=1"), "{before:?}");
+    lab.gateway(&format!("sysctl -q -p {}", file.display()));
+    let report = lab.redirect("check");
+    assert!(report.ok && !report.out.contains("note"), "{report:?}");
+}
+
+/// What a hardened unit must not take away; each of these was taken away by a common template once.
+#[test]
+fn the_unit_leaves_the_daemon_what_it_needs() {
+    let unit = deployed("ringtap.service");
+    for needed in [
+        "Type=notify",
+        "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE",
+        "SystemCallFilter=@system-service @aio @resources",
+        "LimitMEMLOCK=infinity",
+        "LimitCORE=0",
+        "RuntimeDirectoryPreserve=yes",
+        "AF_NETLINK",
+    ] {
+        assert!(unit.contains(needed), "{needed}");
+    }
+    for harmful in ["SystemCallFilter=~", "ProcSubset=pid\n", "PrivateUsers=yes", "PrivateNetwork=yes"] {
+        assert!(!unit.contains(harmful), "{harmful}");
+    }
+}
