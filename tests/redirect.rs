@@ -171,6 +171,16 @@ fn an_orderly_stop_is_passed_by_at_once() {
 }
 
 #[test]
+fn with_nft_and_tproxy_a_port_nobody_listens_on_is_passed_by_at_once() {
+    let lab = Lab::alone();
+    lab.redirects("apply --iface lan0 --tproxy");
+    let runtime = lab.runtime.clone();
+    lab.within("g", move || assert!(Heartbeat::in_directory(8080, runtime).beat().unwrap()));
+    // Alive for a second and a half yet, and no socket to give the connection to.
+    lab.until_answered_by("origin", Duration::from_millis(300));
+}
+
+#[test]
 fn beats_hold_the_redirect_without_a_gap() {
     for way in ["--backend nft", "--backend iptables"] {
         let mut lab = Lab::alone();

@@ -29,7 +29,7 @@ pub enum Error {
     #[error("cannot {action}: {source}")]
     Kernel { action: String, source: io::Error },
     /// The note that `apply` leaves for the daemon cannot be read or written.
-    #[error("cannot {action} {}: {source}; run as root, or point RINGTAP_RUNTIME_DIR elsewhere", path.display())]
+    #[error("cannot {action} {}: {source}; {}", path.display(), note_mend(action))]
     State { action: &'static str, path: PathBuf, source: io::Error },
     /// The note is there and makes no sense.
     #[error("{} is not what `ringtap redirect apply` wrote ({problem}): remove it and apply again", path.display())]
@@ -56,5 +56,13 @@ impl Error {
 
     pub(crate) fn flags(option: &'static str, problem: impl Into<String>) -> Error {
         Error::Flags { option, problem: problem.into() }
+    }
+}
+
+/// The daemon reads what root wrote.
+fn note_mend(action: &str) -> &'static str {
+    match action {
+        "read" => "run as root, or apply again with --daemon-user NAME, the account the daemon runs as",
+        _ => "run as root, or point RINGTAP_RUNTIME_DIR to a directory you may write",
     }
 }
