@@ -1,1 +1,133 @@
-//! `ringtap redirect`: the rules that bend a segment to us.
+//! `ringtap redirect`: the rules that bend a segment's traffic to us, and what becomes of it when we are gone.
+//!
+//! `apply` loads the rules and leaves a note in `/run/ringtap`; the daemon's [`heartbeat`] finds the note and keeps the
+//! rules alive; `bypass` exempts while running; `check` looks at all of it; `remove` leaves nothing. Everything is ours
+//! alone: one nftables table, or a few chains and one jump to each, so that other firewalls stay as they are.
+
+mod apply;
+mod check;
+mod command;
+mod error;
+pub mod heartbeat;
+mod iptables;
+mod netlink;
+mod nft;
+mod routing;
+mod settings;
+mod state;
+mod sysctl;
+mod tool;
+mod value;
+
+use std::io::Write;
+
+use clap::ArgMatches;
+
+pub use self::command::command;
+pub use self::error::Error;
+use self::settings::{Backend, Settings};
+use self::value::{Exemption, Family};
+
+/// Does what `ringtap redirect ...` says and prints what an operator should know.
+///
+/// # Errors
+///
+/// Every failure is one line that names the flag or the thing, and what mends it.
+pub fn run(matches: &ArgMatches) -> Result<(), Error> {
+    match matches.subcommand() {
+        Some(("print", matches)) => print(matches),
+        Some(("apply", matches)) => apply::apply(matches).map(|said| say(&said)),
+        Some(("check", matches)) => check(matches),
+        Some(("remove", matches)) => apply::remove(matches).map(|said| say(&said)),
+        Some(("bypass", matches)) => bypass(matches),
+        _ => Err(Error::flags("redirect", "needs one of print, apply, check, remove, bypass")),
+    }
+}
+
+fn print(matches: &ArgMatches) -> Result<(), Error> {
+    let settings = Settings::from_matches(matches)?;
+    let family = match matches.get_one::<String>("family").map(String::as_str) {
+        Some(_) if settings.backend == Backend::Nft => {
+            return Err(Error::flags(
+                "--family",
+                "is for --backend iptables; nftables holds both families in one table",
+            ));
+        }
+        Some("v4") => Some(Family::V4),
+        Some(_) => Some(Family::V6),
+        None => None,
+    };
+    say(&apply::printed(&settings, family));
+    Ok(())
+}
+
+fn check(matches: &ArgMatches) -> Result<(), Error> {
+    let settings = apply::noted(&state::directory(), settings::to_port(matches)?)?;
+    tool::require_net_admin("read the firewall's rules")?;
+    let report = check::check(&settings)?;
+    say(&report.text);
+    if report.wrong == 0 { Ok(()) } else { Err(Error::Unsound(report.wrong)) }
+}
+
+fn bypass(matches: &ArgMatches) -> Result<(), Error> {
+    let Some((verb, matches)) = matches.subcommand() else {
+        return Err(Error::flags("bypass", "needs one of add, del, list"));
+    };
+    let settings = apply::noted(&state::directory(), settings::to_port(matches)?)?;
+    if verb == "list" {
+        tool::require_net_admin("list the exemptions")?;
+        return bypass_list(&settings);
+    }
+    let text = matches.get_one::<String>("exemption").map(String::as_str).unwrap_or_default();
+    let option = if verb == "add" { "bypass add" } else { "bypass del" };
+    let exemption: Exemption = text.parse().map_err(|problem| Error::value(option, text, problem))?;
+    if verb == "add" {
+        let ttl = matches.get_one::<String>("ttl");
+        let lifetime_s = ttl
+            .map(|ttl| value::lifetime_s(ttl).map_err(|problem| Error::value("--ttl", ttl, problem)))
+            .transpose()?;
+        if let (Some(ttl), Backend::Iptables) = (ttl, settings.backend) {
+            let problem =
+                "iptables rules do not end by themselves; leave --ttl out, or apply with --backend nft";
+            return Err(Error::value("--ttl", ttl, problem));
+        }
+        tool::require_net_admin("add an exemption")?;
+        match settings.backend {
+            Backend::Nft => nft::bypass_add(&settings.table, exemption, lifetime_s)?,
+            Backend::Iptables => iptables::bypass_add(&settings, exemption)?,
+        }
+        let until = ttl.map(|ttl| format!(" for {ttl}")).unwrap_or_default();
+        say(&format!("exempt{until}: new connections of {exemption} pass by ringtap\n"));
+        return Ok(());
+    }
+    tool::require_net_admin("remove an exemption")?;
+    let removed = match settings.backend {
+        Backend::Nft => nft::bypass_del(&settings.table, exemption)?,
+        Backend::Iptables => iptables::bypass_del(&settings, exemption)?,
+    };
+    if !removed {
+        let problem = "is not exempt, at least not written so; `ringtap redirect bypass list` shows what is";
+        return Err(Error::value("bypass del", text, problem));
+    }
+    say(&format!("no longer exempt: {exemption}\n"));
+    Ok(())
+}
+
+fn bypass_list(settings: &Settings) -> Result<(), Error> {
+    let all = match settings.backend {
+        Backend::Nft => nft::bypass_list(&settings.table)?,
+        Backend::Iptables => iptables::bypass_list(settings)?,
+    };
+    for (exemption, left_s) in all {
+        match left_s {
+            Some(left_s) => say(&format!("{exemption} {left_s}s\n")),
+            None => say(&format!("{exemption}\n")),
+        }
+    }
+    Ok(())
+}
+
+/// To standard output; a reader that went away (`| head`) is no failure.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
