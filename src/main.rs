@@ -1,18 +1,10 @@
-//! The door.
+//! The door: the allocator, the command line, the exit code.
+
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    let command = clap::Command::new("ringtap").arg_required_else_help(true);
-    let matches = command.subcommand(ringtap::cli::redirect::command()).get_matches();
-    let done = match matches.subcommand() {
-        Some(("redirect", matches)) => ringtap::cli::redirect::run(matches),
-        _ => Ok(()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringtap: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ringtap::cli::main()
 }

@@ -18,10 +18,16 @@ use crate::stream::Stream;
 /// # Errors
 /// Why the server is out of reach.
 pub async fn open_server(session: &mut Session) -> Result<(), ServerError> {
-    if session.server_io.is_some() {
+    let is_secure = session.server.timestamp_tls_setup.is_some();
+    if session.server_io.is_some() && (is_secure || !session.server.tls) {
         return Ok(());
     }
-    let opened = match open_tcp(session).await {
+    let connected = match session.server_io.take() {
+        // a tunnel's server was connected before it was known that TLS would be spoken
+        Some(plain) => Ok(plain),
+        None => open_tcp(session).await,
+    };
+    let opened = match connected {
         Ok(stream) if session.server.tls => tls::connect_server(session, stream).await,
         Ok(stream) => Ok(stream),
         Err(error) => Err(error),

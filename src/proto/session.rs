@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+use uuid::Uuid;
+
 use crate::buf::BlockPool;
 use crate::ca::LeafCache;
 use crate::clock::{Clock, Timers};
@@ -66,7 +69,7 @@ pub trait Outbox {
 #[derive(Default)]
 pub struct Drain {
     on: Cell<bool>,
-    notify: tokio::sync::Notify,
+    notify: Notify,
 }
 
 impl Drain {
@@ -134,6 +137,42 @@ counters! {
 /// Adds one.
 pub fn count(counter: &Cell<u64>) {
     counter.set(counter.get() + 1);
+}
+
+/// What others may see and do of a session while it lives.
+pub struct Card {
+    /// The client connection's id.
+    pub id: Uuid,
+    /// Who.
+    pub client: Option<SocketAddr>,
+    /// The mode it came by.
+    pub mode: String,
+    /// Accepted, Unix seconds.
+    pub since: f64,
+    kill: Notify,
+}
+
+impl Card {
+    /// A session's card.
+    pub fn of(client: &Client) -> Rc<Self> {
+        Rc::new(Self {
+            id: client.id,
+            client: client.peername,
+            mode: client.proxy_mode.clone(),
+            since: client.timestamp_start,
+            kill: Notify::new(),
+        })
+    }
+
+    /// Ends the session where it stands.
+    pub fn kill(&self) {
+        self.kill.notify_one();
+    }
+
+    /// Ends when the session is to end.
+    pub async fn killed(&self) {
+        self.kill.notified().await;
+    }
 }
 
 /// How the client came to us: what the first bytes may be, and who chose the destination.

@@ -1,7 +1,7 @@
 //! What sockets are asked and told.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// What the kernel says: port in use, no right to the port.
 pub fn listen(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-    if let IpAddr::V6(ip) = addr.ip() {
-        // "::" also serves IPv4; a given IPv6 address serves itself
-        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
+    if addr.is_ipv6() {
+        // IPv4 has a socket of its own
+        socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -45,8 +45,8 @@ pub fn listen(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
 /// The reason why the address cannot be had.
 pub fn check_free(addr: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-    if let IpAddr::V6(ip) = addr.ip() {
-        socket.set_only_v6(ip != Ipv6Addr::UNSPECIFIED)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())?;

@@ -47,7 +47,7 @@ impl Exchange {
             let request = request(now);
             let mut meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
             note_mismatch(&mut meta, session, &request);
-            Box::new(HttpFlow { meta, request, response: None, killed: false })
+            Box::new(HttpFlow { meta, request, response: None, websocket: None, killed: false })
         });
         Self { services, flow, wants, recorded: true }
     }
@@ -60,7 +60,7 @@ impl Exchange {
         let flow = wants.intersects(connects).then(|| {
             let now = services.now();
             let meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
-            Box::new(HttpFlow { meta, request: request(now), response: None, killed: false })
+            Box::new(HttpFlow { meta, request: request(now), response: None, websocket: None, killed: false })
         });
         Self { services, flow, wants, recorded: false }
     }

@@ -1,0 +1,219 @@
+//! `ringtap dump`: intercept, print, record; or read a recording back.
+
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal, Read};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{USAGE, is_set};
+use crate::config::{Config, ConfigError, LogLevel, OPTIONS, OptionSpec, Shape, Source, Typed};
+use crate::engine;
+use crate::store::FlowReader;
+use crate::telemetry::log;
+use crate::ui::dump::Dumper;
+
+/// Flags that mitmproxy users type, and what to say instead.
+const NOT_HERE: &[(&str, &str)] = &[
+    ("scripts", "addons in scripts are not part of this version"),
+    ("anticache", "this option is not part of this version"),
+    ("anticomp", "this option is not part of this version"),
+    ("ignore-hosts", "this option is not part of this version; exempt addresses with 'ringtap redirect bypass add'"),
+    ("allow-hosts", "this option is not part of this version"),
+    ("tcp-hosts", "this option is not part of this version"),
+    ("map-local", "this option is not part of this version"),
+    ("map-remote", "this option is not part of this version"),
+    ("modify-body", "this option is not part of this version"),
+    ("modify-headers", "this option is not part of this version"),
+    ("client-replay", "replay is not part of this version"),
+    ("server-replay", "replay is not part of this version"),
+    ("proxyauth", "this option is not part of this version"),
+    ("certs", "this option is not part of this version"),
+    ("transparent", "use --mode transparent"),
+    ("reverse", "use --mode reverse:SPEC"),
+    ("upstream", "mode upstream is not part of this version"),
+    ("cadir", "use --set confdir=DIR"),
+    ("port", "use --listen-port (-p)"),
+    ("insecure", "use --ssl-insecure (-k)"),
+    ("read-flows", "use --rfile (-r)"),
+    ("wfile", "use --save-stream-file (-w)"),
+];
+
+/// The command's flags, made from the option table.
+pub(super) fn command() -> Command {
+    let mut command = Command::new("dump")
+        .about("Intercept traffic, print flows as they complete, record them; or read a recording back")
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("OPTION[=VALUE]")
+                .action(ArgAction::Append)
+                .help("Set an option by name; may be repeated ('--options' lists them)"),
+        )
+        .arg(Arg::new("config").long("config").value_name("FILE").help("Read options from this TOML file"))
+        .arg(Arg::new("options").long("options").action(ArgAction::SetTrue).help("Print all options with their values"))
+        .arg(
+            Arg::new("quiet")
+                .short('q')
+                .long("quiet")
+                .action(ArgAction::SetTrue)
+                .help("Print no flows, log only errors"),
+        )
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .action(ArgAction::SetTrue)
+                .help("Print headers of flows, log everything"),
+        )
+        .arg(Arg::new("filter").value_name("FILTER").num_args(0..).hide(true));
+    for option in OPTIONS {
+        for arg in args_of(option) {
+            command = command.arg(arg);
+        }
+    }
+    for (name, _) in NOT_HERE {
+        let arg = Arg::new(format!("not-here-{name}")).long(*name).num_args(0..=1).hide(true);
+        command = command.arg(arg.action(ArgAction::Append));
+    }
+    command
+}
+
+fn args_of(option: &'static OptionSpec) -> Vec<Arg> {
+    let Some((long, short)) = option.flag else { return Vec::new() };
+    let mut arg = Arg::new(option.name).long(long).help(help_of(option));
+    if let Some(short) = short {
+        arg = arg.short(short);
+    }
+    if option.shape != Shape::Bool {
+        let name = match option.shape {
+            Shape::Int(..) => "N",
+            Shape::Size | Shape::OptSize => "SIZE",
+            _ => "VALUE",
+        };
+        return vec![arg.value_name(name).action(ArgAction::Append)];
+    }
+    let on = arg.action(ArgAction::SetTrue);
+    let mut off = Arg::new(format!("no-{}", option.name)).long(format!("no-{long}")).action(ArgAction::SetTrue);
+    off = match option.name {
+        "server" => off.short('n').help("Start no listeners: only read files"),
+        _ => off.hide(true),
+    };
+    vec![if option.name == "server" { on.hide(true) } else { on }, off]
+}
+
+fn help_of(option: &OptionSpec) -> String {
+    match option.default {
+        "" => option.help.to_owned(),
+        default => format!("{} [default: {default}]", option.help),
+    }
+}
+
+/// Does it.
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    let typed = match typed(matches) {
+        Ok(typed) => typed,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if is_set(matches, "options") {
+        print!("{}", typed.describe());
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::of(&typed) {
+        Ok(config) => config,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let level = if is_set(matches, "quiet") { LogLevel::Error } else { config.verbosity };
+    log::start(level);
+    let code = match &config.rfile {
+        Some(path) => read_back(path, &config),
+        None if !config.server => fail("nothing to do: --no-server (-n) needs a file to read (-r FILE)"),
+        None => match engine::run(config, Vec::new()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::flush();
+                eprintln!("ringtap: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    };
+    log::flush();
+    code
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("ringtap: {reason}");
+    ExitCode::from(USAGE)
+}
+
+/// Defaults, then the file, then flags and `--set`.
+fn typed(matches: &ArgMatches) -> Result<Typed, ConfigError> {
+    for (name, instead) in NOT_HERE {
+        if matches.value_source(&format!("not-here-{name}")).is_some() {
+            return Err(ConfigError::Conflict(format!("--{name}: {instead}")));
+        }
+    }
+    if let Some(filter) = matches.get_many::<String>("filter").and_then(|mut words| words.next()) {
+        return Err(ConfigError::Conflict(format!(
+            "'{filter}': filter expressions are not part of this version"
+        )));
+    }
+    let mut typed = Typed::default();
+    if let Some(path) = matches.get_one::<String>("config") {
+        typed.read_file(path.as_ref())?;
+    }
+    if is_set(matches, "quiet") {
+        typed.set("flow_detail=0", Source::CommandLine)?;
+    }
+    if is_set(matches, "verbose") {
+        typed.set("flow_detail=2", Source::CommandLine)?;
+        typed.set("termlog_verbosity=debug", Source::CommandLine)?;
+    }
+    for option in OPTIONS.iter().filter(|option| option.flag.is_some()) {
+        if option.shape == Shape::Bool {
+            if is_set(matches, option.name) {
+                typed.set_option(option, Some("true"), Source::CommandLine)?;
+            }
+            if is_set(matches, &format!("no-{}", option.name)) {
+                typed.set_option(option, Some("false"), Source::CommandLine)?;
+            }
+            continue;
+        }
+        for value in matches.get_many::<String>(option.name).into_iter().flatten() {
+            typed.set_option(option, Some(value), Source::CommandLine)?;
+        }
+    }
+    for assignment in matches.get_many::<String>("set").into_iter().flatten() {
+        typed.set(assignment, Source::CommandLine)?;
+    }
+    Ok(typed)
+}
+
+/// Prints a recording. What is intact is shown; damage ends it with the place.
+fn read_back(path: &str, config: &Config) -> ExitCode {
+    let input: Box<dyn Read> = match path {
+        "-" => Box::new(io::stdin().lock()),
+        _ => match File::open(path) {
+            Ok(file) => Box::new(BufReader::with_capacity(1 << 18, file)),
+            Err(error) => return fail(&format!("option 'rfile': {path}: {error}")),
+        },
+    };
+    let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let out = Box::new(io::BufWriter::new(io::stdout()));
+    let mut dumper = Dumper::new(out, config.flow_detail, color, config.showhost);
+    for flow in FlowReader::new(input) {
+        match flow {
+            Ok(flow) => {
+                // a reader such as `head` that has seen enough is no failure
+                if dumper.flow(&flow).is_err() {
+                    return ExitCode::SUCCESS;
+                }
+            }
+            Err(error) => {
+                eprintln!("ringtap: {path}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,276 @@
+//! The control socket: one JSON object a line, one or more lines in answer. Mode 0600: whoever may open it may
+//! see and end everything.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+use super::{ToWorker, WorkerReport};
+use crate::flow::Flow;
+use crate::store::FlowStore;
+
+/// Longest request.
+const REQUEST_MAX: u64 = 64 * 1024;
+/// Connections to the socket at once.
+const PEERS_MAX: usize = 32;
+/// Events that may wait for a slow listener; it loses older ones.
+const EVENTS_MAX: usize = 256;
+/// How long workers may take to answer.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What may be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "snake_case")]
+pub enum Request {
+    /// Finished flows, the newest first, and open sessions.
+    Flows {
+        /// At most so many.
+        limit: usize,
+    },
+    /// Everything from now on, a line each.
+    Events,
+    /// End sessions.
+    Kill {
+        /// A session's id; none: all.
+        id: Option<String>,
+    },
+    /// Finish what is under way and exit.
+    Drain,
+    /// What the workers do.
+    Workers,
+}
+
+/// A line of an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reply {
+    /// A finished flow.
+    Flow {
+        /// UUID.
+        id: String,
+        /// `http` or `tcp`.
+        protocol: String,
+        /// Who.
+        client: String,
+        /// What, in one line.
+        summary: String,
+        /// Unix seconds.
+        created: f64,
+        /// What went wrong, if something did.
+        error: Option<String>,
+    },
+    /// A worker's state.
+    Worker(WorkerReport),
+    /// Something happened.
+    Event {
+        /// Unix seconds.
+        at: f64,
+        /// What.
+        text: String,
+    },
+    /// Done; how many things it concerned.
+    Done {
+        /// Count.
+        count: usize,
+        /// Something worth knowing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Not done.
+    Error {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the socket can reach.
+pub(super) struct Control {
+    pub(super) workers: Vec<mpsc::Sender<ToWorker>>,
+    pub(super) store: Option<Arc<Mutex<FlowStore>>>,
+    pub(super) events: broadcast::Sender<Reply>,
+    pub(super) drain: Rc<Notify>,
+}
+
+impl Control {
+    pub(super) fn new(workers: Vec<mpsc::Sender<ToWorker>>, store: Option<Arc<Mutex<FlowStore>>>) -> Rc<Self> {
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        Rc::new(Self { workers, store, events, drain: Rc::new(Notify::new()) })
+    }
+
+    /// Tells everybody who listens to events.
+    pub(super) fn tell(&self, at: f64, text: impl Into<String>) {
+        let _ = self.events.send(Reply::Event { at, text: text.into() });
+    }
+}
+
+/// The socket's file, removed when dropped.
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Makes the socket. One left over by a process that is gone is replaced; one in use is not.
+pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another ringtap listens there: give one of them --set control_socket=PATH",
+        ));
+    }
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    // nobody else gets in between making it and closing it to others
+    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    nix::sys::stat::umask(old);
+    let listener = bound?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok((listener, SocketFile(path.to_owned())))
+}
+
+/// Serves the socket for ever.
+pub(super) async fn serve(listener: UnixListener, control: Rc<Control>) {
+    let peers = Arc::new(tokio::sync::Semaphore::new(PEERS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(permit) = peers.clone().acquire_owned().await else { return };
+        let control = control.clone();
+        tokio::task::spawn_local(async move {
+            let _permit = permit;
+            let _ = talk(stream, &control).await;
+        });
+    }
+}
+
+async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader.take(REQUEST_MAX));
+    let mut line = String::new();
+    lines.read_line(&mut line).await?;
+    let request = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => request,
+        Err(error) => return say(&mut writer, &Reply::Error { reason: format!("not understood: {error}") }).await,
+    };
+    match request {
+        Request::Flows { limit } => {
+            let mut shown = 0;
+            for reply in flows(control, limit) {
+                shown += 1;
+                say(&mut writer, &reply).await?;
+            }
+            let note = control.store.is_none().then(|| {
+                "flows are not kept in memory: start with --set flow_store_max=64m, or record with -w".to_owned()
+            });
+            say(&mut writer, &Reply::Done { count: shown, note }).await
+        }
+        Request::Workers => {
+            let reports = report(control).await;
+            let count = reports.len();
+            for report in reports {
+                say(&mut writer, &Reply::Worker(report)).await?;
+            }
+            say(&mut writer, &Reply::Done { count, note: None }).await
+        }
+        Request::Kill { id } => kill(control, id, &mut writer).await,
+        Request::Drain => {
+            say(&mut writer, &Reply::Done { count: 1, note: Some("finishing what is under way".into()) }).await?;
+            control.drain.notify_one();
+            Ok(())
+        }
+        Request::Events => {
+            let mut events = control.events.subscribe();
+            loop {
+                match events.recv().await {
+                    Ok(event) => say(&mut writer, &event).await?,
+                    Err(broadcast::error::RecvError::Lagged(n)) => {
+                        let text = format!("{n} events were lost: the reader was too slow");
+                        say(&mut writer, &Reply::Event { at: 0.0, text }).await?;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+async fn say(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
+}
+
+async fn kill(control: &Control, id: Option<String>, writer: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
+    let id = match id.map(|id| id.parse()).transpose() {
+        Ok(id) => id,
+        Err(_) => return say(writer, &Reply::Error { reason: "that is no session's id".into() }).await,
+    };
+    let mut count = 0;
+    for worker in &control.workers {
+        let (done, answer) = oneshot::channel();
+        if worker.send(ToWorker::Kill { id, done }).await.is_ok() {
+            count += tokio::time::timeout(ANSWER, answer).await.ok().and_then(Result::ok).unwrap_or(0);
+        }
+    }
+    tracing::warn!("control: {count} sessions ended on request");
+    if count == 0 && id.is_some() {
+        return say(writer, &Reply::Error { reason: "no open session has that id".into() }).await;
+    }
+    say(writer, &Reply::Done { count, note: None }).await
+}
+
+/// Every worker's report.
+pub(super) async fn report(control: &Control) -> Vec<WorkerReport> {
+    let mut reports = Vec::new();
+    for worker in &control.workers {
+        let (sender, answer) = oneshot::channel();
+        if worker.send(ToWorker::Report(sender)).await.is_ok()
+            && let Ok(Ok(report)) = tokio::time::timeout(ANSWER, answer).await
+        {
+            reports.push(report);
+        }
+    }
+    reports
+}
+
+fn flows(control: &Control, limit: usize) -> Vec<Reply> {
+    let Some(store) = &control.store else { return Vec::new() };
+    let Ok(store) = store.lock() else { return Vec::new() };
+    store.newest(limit).map(describe).collect()
+}
+
+fn describe(flow: &Flow) -> Reply {
+    let meta = flow.meta();
+    let (protocol, summary) = match flow {
+        Flow::Http(http) => {
+            let method = String::from_utf8_lossy(&http.request.method).into_owned();
+            let status = http.response.as_ref().map(|response| format!(" {}", response.status_code));
+            ("http", format!("{method} {}{}", http.request.pretty_url(), status.unwrap_or_default()))
+        }
+        Flow::Tcp(tcp) => ("tcp", format!("{} messages", tcp.messages.len())),
+        Flow::Udp(udp) => ("udp", format!("{} messages", udp.messages.len())),
+        Flow::Dns(_) => ("dns", "query".to_owned()),
+    };
+    Reply::Flow {
+        id: meta.id.to_string(),
+        protocol: protocol.to_owned(),
+        client: meta.client_conn.peername.map(|addr| addr.to_string()).unwrap_or_default(),
+        summary,
+        created: meta.timestamp_created,
+        error: meta.error.as_ref().map(|error| error.msg.clone()),
+    }
+}

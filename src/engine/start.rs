@@ -1,0 +1,315 @@
+//! Starting, running, ending.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::control::{self, Control};
+use super::heart::{BEAT, Heart};
+use super::outbox::Backlog;
+use super::{ToWorker, flows, worker};
+use crate::ca::{Authority, CaError, LeafCache, Origin};
+use crate::clock::Clock;
+use crate::config::{Config, ModeSpec, Workers};
+use crate::connect::{Policy, SharedPolicy};
+use crate::hooks::AddonFactory;
+use crate::proto::tls::{TlsSetup, TlsSetupError};
+use crate::ring::{cpu, ifaces, probe, sockopt};
+
+/// `SO_MARK` of our connections to servers; redirect rules leave them alone.
+pub const UPSTREAM_MARK: u32 = 0x5254_0000;
+/// Descriptors for everything but sessions.
+const FDS_RESERVED: u64 = 128;
+/// Descriptors of one session: the client's and the server's.
+const FDS_PER_SESSION: u64 = 2;
+/// Messages that may wait for a worker.
+const MAILBOX_MAX: usize = 64;
+/// How often the machine's own addresses are looked up again.
+const ADDRESSES_EVERY: u32 = 20;
+
+/// Why ringtap does not start. One line that names the thing and its mend.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The machine lacks something.
+    #[error("{0}")]
+    Unfit(#[from] probe::Unfit),
+    /// A right is missing.
+    #[error(
+        "mode transparent needs CAP_NET_ADMIN (its upstream connections are marked, so that redirect rules leave them alone): run as root, or 'setcap cap_net_admin,cap_net_bind_service+ep' on the binary, or AmbientCapabilities= in the unit"
+    )]
+    NetAdmin,
+    /// A listener.
+    #[error("cannot listen on {addr} (mode {mode}): {reason}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// For whom.
+        mode: String,
+        /// Why not, and the mend.
+        reason: String,
+    },
+    /// The CA.
+    #[error("{0}")]
+    Ca(#[from] CaError),
+    /// TLS.
+    #[error("{0}")]
+    Tls(#[from] TlsSetupError),
+    /// The control socket.
+    #[error("control socket {}: {reason}", path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The recording.
+    #[error("{0}")]
+    Sink(String),
+    /// A worker did not come up.
+    #[error("worker {id} could not start: {reason}")]
+    Worker {
+        /// Which.
+        id: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// Something of the system's.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs until a signal or the control socket says otherwise, then drains.
+///
+/// # Errors
+/// Why it did not start.
+pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError> {
+    probe::check()?;
+    let fds = probe::raise_fd_limit();
+    if config.has_transparent() && !probe::has_net_admin() {
+        return Err(EngineError::NetAdmin);
+    }
+    let clock = Clock::real();
+    let config = Arc::new(config);
+    let leaves = Arc::new(open_authority(&config, &clock)?);
+    let tls = TlsSetup::new(&config)?;
+    let policy = Policy::new(&config, ifaces::addresses());
+    let sinks = flows::Sinks::open(&config).map_err(EngineError::Sink)?;
+    let store = sinks.store.clone();
+    let backlog = Arc::new(Backlog::default());
+    backlog.wanted.store(sinks.wanted(), Ordering::Relaxed);
+    let (sender, receiver) = std::sync::mpsc::sync_channel(flows::BATCHES_MAX);
+    let flows_thread = flows::spawn(sinks, receiver, backlog.clone())?;
+
+    let cpus = cpu::allowed();
+    let count = match config.workers {
+        Workers::All => cpus.len(),
+        Workers::Count(n) => n,
+    };
+    let listeners = bind_all(&config, count, &policy)?;
+    let sessions_max = sessions_max(&config, fds, count);
+    let mut mailboxes = Vec::new();
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    let addons = Arc::new(addons);
+    let (ready, readiness) = std::sync::mpsc::channel();
+    for (id, listeners) in listeners.into_iter().enumerate() {
+        let (mailbox, incoming) = mpsc::channel(MAILBOX_MAX);
+        mailboxes.push(mailbox);
+        let plan = worker::Plan {
+            id,
+            cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
+            config: config.clone(),
+            listeners,
+            sessions_max,
+            mark: config.has_transparent().then_some(UPSTREAM_MARK),
+            clock: clock.clone(),
+            policy: policy.clone(),
+            leaves: leaves.clone(),
+            tls: tls.clone(),
+            backlog: backlog.clone(),
+            flows: sender.clone(),
+            addons: addons.clone(),
+            mailbox: incoming,
+            ready: ready.clone(),
+        };
+        let thread = std::thread::Builder::new().name(format!("ringtap-{id}")).spawn(move || worker::run(plan))?;
+        threads.push(thread);
+        if let Ok(Err(error)) = readiness.recv() {
+            return Err(EngineError::Worker { id, reason: error.to_string() });
+        }
+    }
+    drop(sender);
+    let control = Control::new(mailboxes, store);
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(tokio::task::LocalSet::new().run_until(oversee(&config, control, &policy, &clock)));
+    for thread in threads {
+        let _ = thread.join();
+    }
+    let _ = flows_thread.join();
+    ended
+}
+
+fn open_authority(config: &Config, clock: &Clock) -> Result<LeafCache, EngineError> {
+    let (authority, opened) = Authority::open_or_create(&config.confdir, clock.unix())?;
+    match opened.origin {
+        Origin::Created => tracing::info!(
+            "created a CA: {}; clients must trust {}",
+            opened.file.display(),
+            config.confdir.join("ringtap-ca-cert.pem").display()
+        ),
+        Origin::Ringtap => {}
+        Origin::Mitmproxy => tracing::info!("using mitmproxy's CA {}", opened.file.display()),
+    }
+    for warning in &opened.unwritten {
+        tracing::warn!("{warning}");
+    }
+    Ok(LeafCache::new(Arc::new(authority), config.leaf_cache_max)?)
+}
+
+fn sessions_max(config: &Config, fds: u64, workers: usize) -> usize {
+    let by_fds = usize::try_from(fds.saturating_sub(FDS_RESERVED) / FDS_PER_SESSION).unwrap_or(usize::MAX);
+    let total = match config.connections_max {
+        0 => by_fds,
+        wanted => {
+            if wanted > by_fds {
+                tracing::warn!("connections_max={wanted}, but the limit of open files ({fds}) allows {by_fds}: raise it with 'ulimit -n' or LimitNOFILE=");
+            }
+            wanted.min(by_fds)
+        }
+    };
+    (total / workers.max(1)).max(1)
+}
+
+type Bound = Vec<(Arc<ModeSpec>, OwnedFd)>;
+
+/// Every mode's listeners, one of each for every worker.
+fn bind_all(config: &Config, workers: usize, policy: &SharedPolicy) -> Result<Vec<Bound>, EngineError> {
+    let mut bound: Vec<Bound> = (0..workers).map(|_| Vec::new()).collect();
+    if !config.server {
+        return Ok(bound);
+    }
+    for mode in &config.modes {
+        let mode = Arc::new(mode.clone());
+        let transparent = mode.target == crate::config::Target::Transparent;
+        let addrs = config.listen_addrs(&mode);
+        let mut served = 0;
+        for addr in &addrs {
+            match bind(*addr, transparent, &mut bound, &mode) {
+                Ok(()) => {
+                    served += 1;
+                    policy.add_listen(*addr);
+                    tracing::info!("listening on {addr} (mode {mode})");
+                }
+                // a machine without IPv6 still serves IPv4
+                Err(e) if addr.is_ipv6() && addrs.len() > 1 && no_such_family(&e) => {}
+                Err(e) => {
+                    return Err(EngineError::Listen { addr: *addr, mode: mode.to_string(), reason: listen_reason(&e, *addr) });
+                }
+            }
+        }
+        if served == 0 {
+            let reason = "this machine has neither IPv4 nor IPv6".to_owned();
+            return Err(EngineError::Listen { addr: addrs[0], mode: mode.to_string(), reason });
+        }
+    }
+    Ok(bound)
+}
+
+fn bind(addr: SocketAddr, transparent: bool, bound: &mut [Bound], mode: &Arc<ModeSpec>) -> io::Result<()> {
+    sockopt::check_free(addr)?;
+    for worker in bound {
+        worker.push((mode.clone(), sockopt::listen(addr, transparent)?));
+    }
+    Ok(())
+}
+
+fn no_such_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(code) if code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
+}
+
+fn listen_reason(error: &io::Error, addr: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another process listens there ('ss -ltnp sport = :{}' shows which): stop it, or choose another --listen-port",
+            addr.port()
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "no right to port {}: run as root, or 'setcap cap_net_bind_service+ep' on the binary, or AmbientCapabilities= in the unit",
+            addr.port()
+        ),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// The control thread's work until the end.
+async fn oversee(
+    config: &Config,
+    control: Rc<Control>,
+    policy: &SharedPolicy,
+    clock: &Clock,
+) -> Result<(), EngineError> {
+    let _socket = match &config.control_socket {
+        Some(path) if config.server => {
+            let (listener, file) = control::listen(path)
+                .map_err(|e| EngineError::Control { path: path.clone(), reason: e.to_string() })?;
+            tokio::task::spawn_local(control::serve(listener, control.clone()));
+            Some(file)
+        }
+        _ => None,
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let ports: Vec<u16> = config.modes.iter().map(|mode| mode.listen_port.unwrap_or(config.listen_port)).collect();
+    let mut heart = Heart::new(if config.has_transparent() { &ports } else { &[] });
+    let mut beats = tokio::time::interval(BEAT);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    control.tell(clock.unix(), "started");
+    let mut count = 0;
+    loop {
+        tokio::select! {
+            _ = beats.tick() => {
+                count += 1;
+                if count % ADDRESSES_EVERY == 0 {
+                    policy.set_local(ifaces::addresses());
+                }
+                heart.beat(&control.workers).await;
+            }
+            _ = hangup.recv() => tracing::info!("SIGHUP: nothing in this configuration is reloadable yet"),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = control.drain.notified() => break,
+        }
+    }
+    tracing::info!("finishing what is under way (at most {} s)", config.timeouts.drain_ms / 1000);
+    control.tell(clock.unix(), "draining");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    heart.stop();
+    for worker in &control.workers {
+        let _ = worker.send(ToWorker::Drain { within_ms: config.timeouts.drain_ms }).await;
+    }
+    // a second signal ends the waiting
+    let gone = async {
+        for worker in &control.workers {
+            worker.closed().await;
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        _ = terminate.recv() => std::process::exit(1),
+        _ = interrupt.recv() => std::process::exit(130),
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! One pinned thread with its rings: accepts, serves, and answers the control thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::outbox::{BATCH_MS, Backlog, WorkerOutbox};
+use super::{SessionReport, ToWorker, WorkerReport};
+use crate::ca::LeafCache;
+use crate::clock::{Clock, TICK_MS, Timers};
+use crate::config::{Config, ModeSpec};
+use crate::connect::{Connector, SharedPolicy};
+use crate::flow::Flow;
+use crate::hooks::{AddonFactory, Chain};
+use crate::mode;
+use crate::proto::session::{Card, count};
+use crate::proto::tls::{TlsContexts, TlsSetup};
+use crate::proto::{Counters, Drain, Services};
+use crate::ring::{ConnectOptions, Ring, RingOptions, TcpListener, runtime, spawn};
+
+/// Buffers a session may hold at once: one on its way in each direction, and one more queued to be sent.
+const BUFFERS_PER_SESSION: usize = 4;
+/// Lent to the kernel, and for answers of our own.
+const BUFFERS_SPARE: usize = 64 + 256;
+/// Unused buffers kept: 9 MB, enough for bursts.
+const BUFFERS_IDLE_MAX: usize = 512;
+/// Sessions named in one report.
+const REPORTED_MAX: usize = 500;
+/// After an accept failed for want of descriptors or memory.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// Sessions that were killed get this long to end.
+const KILLED_MS: u64 = 500;
+
+/// All a worker needs to begin.
+pub(super) struct Plan {
+    pub(super) id: usize,
+    pub(super) cpu: Option<usize>,
+    pub(super) config: Arc<Config>,
+    pub(super) listeners: Vec<(Arc<ModeSpec>, OwnedFd)>,
+    pub(super) sessions_max: usize,
+    pub(super) mark: Option<u32>,
+    pub(super) clock: Clock,
+    pub(super) policy: SharedPolicy,
+    pub(super) leaves: Arc<LeafCache>,
+    pub(super) tls: TlsSetup,
+    pub(super) backlog: Arc<Backlog>,
+    pub(super) flows: SyncSender<Vec<Flow>>,
+    pub(super) addons: Arc<Vec<AddonFactory>>,
+    pub(super) mailbox: mpsc::Receiver<ToWorker>,
+    pub(super) ready: std::sync::mpsc::Sender<io::Result<()>>,
+}
+
+struct Worker {
+    id: usize,
+    ring: Ring,
+    services: Rc<Services>,
+    outbox: Rc<WorkerOutbox>,
+    open: Cell<usize>,
+    sessions_max: usize,
+    cards: RefCell<HashMap<Uuid, Rc<Card>>>,
+}
+
+/// Runs a worker on this thread until it is drained.
+pub(super) fn run(plan: Plan) {
+    if let Some(cpu) = plan.cpu
+        && let Err(error) = crate::ring::cpu::pin(cpu)
+    {
+        tracing::warn!("worker {} cannot be pinned to processor {cpu}: {error}", plan.id);
+    }
+    let options = RingOptions {
+        buffers_max: plan.sessions_max * BUFFERS_PER_SESSION + BUFFERS_SPARE,
+        buffers_idle_max: BUFFERS_IDLE_MAX,
+    };
+    let ready = plan.ready.clone();
+    if let Err(error) = runtime::run(options, |ring| serve(plan, ring)) {
+        // nobody listens any more if it had begun well
+        let _ = ready.send(Err(error));
+    }
+}
+
+async fn serve(plan: Plan, ring: Ring) {
+    let Plan { ready, listeners, mut mailbox, .. } = plan;
+    let timers = Timers::new(plan.clock);
+    let outbox = WorkerOutbox::new(plan.backlog, plan.flows, plan.config.recorder_queue_max);
+    let addons = plan.addons.iter().map(|make| make(plan.id)).collect();
+    let services = Rc::new(Services {
+        chain: Chain::new(addons, timers.clone(), plan.config.timeouts.hook_ms),
+        connector: Connector::new(ring.clone(), ConnectOptions { mark: plan.mark, bind: None }),
+        policy: plan.policy,
+        leaves: plan.leaves,
+        tls: TlsContexts::new(plan.tls),
+        pool: ring.pool(),
+        outbox: outbox.clone(),
+        draining: Drain::default(),
+        counters: Counters::default(),
+        config: plan.config,
+        timers,
+    });
+    let worker = Rc::new(Worker {
+        id: plan.id,
+        ring,
+        services,
+        outbox,
+        open: Cell::new(0),
+        sessions_max: plan.sessions_max,
+        cards: RefCell::default(),
+    });
+    spawn(tick(worker.services.timers.clone()));
+    spawn(empty_outbox(worker.outbox.clone()));
+    for (mode, fd) in listeners {
+        spawn(accept(worker.clone(), mode, TcpListener::new(&worker.ring, fd)));
+    }
+    let _ = ready.send(Ok(()));
+    drop(ready);
+    while let Some(message) = mailbox.recv().await {
+        match message {
+            ToWorker::Ping(answer) => drop(answer.send(())),
+            ToWorker::Report(answer) => drop(answer.send(worker.report())),
+            ToWorker::Kill { id, done } => drop(done.send(worker.kill(id))),
+            ToWorker::Drain { within_ms } => {
+                worker.drain(within_ms).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Ends waits that are over: sleeps until the next is due, and no longer than it must.
+async fn tick(timers: Rc<Timers>) {
+    loop {
+        let due = std::future::poll_fn(|cx| timers.poll_earlier_than(u64::MAX, cx)).await;
+        let wait = due.saturating_sub(timers.clock().now_ms()).max(TICK_MS);
+        tokio::select! {
+            () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => timers.expire(),
+            _ = std::future::poll_fn(|cx| timers.poll_earlier_than(due, cx)) => {}
+        }
+    }
+}
+
+async fn empty_outbox(outbox: Rc<WorkerOutbox>) {
+    loop {
+        outbox.filling().await;
+        tokio::time::sleep(std::time::Duration::from_millis(BATCH_MS)).await;
+        outbox.flush();
+    }
+}
+
+async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) {
+    let services = worker.services.clone();
+    loop {
+        let tcp = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = services.draining.started() => return,
+        };
+        let tcp = match tcp {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                tracing::warn!("accepting failed: {error}");
+                services.timers.sleep(ACCEPT_PAUSE_MS).await;
+                continue;
+            }
+        };
+        if worker.open.get() >= worker.sessions_max {
+            count(&services.counters.connections_refused);
+            tcp.reset_on_close();
+            continue;
+        }
+        count(&services.counters.connections);
+        let permit = Permit::take(&worker);
+        spawn(session(worker.clone(), mode.clone(), tcp, permit));
+    }
+}
+
+async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpStream, permit: Permit) {
+    let session = match mode::enter(&mode, tcp, &worker.services) {
+        Ok(session) => session,
+        Err(mode::NotTaken::Gone(_)) => return,
+        Err(refused) => {
+            count(&worker.services.counters.connections_denied);
+            tracing::warn!("connection refused: {refused}");
+            return;
+        }
+    };
+    let card = Card::of(&session.client);
+    worker.cards.borrow_mut().insert(card.id, card.clone());
+    let _listed = Listed { worker: worker.clone(), id: card.id };
+    let talk = Box::pin(crate::proto::run(session));
+    tokio::select! {
+        biased;
+        () = card.killed() => {}
+        () = talk => {}
+    }
+    drop(permit);
+}
+
+impl Worker {
+    fn report(&self) -> WorkerReport {
+        let mut sessions: Vec<_> = self.cards.borrow().values().cloned().collect();
+        sessions.sort_by(|a, b| b.since.total_cmp(&a.since));
+        let sessions = sessions.into_iter().take(REPORTED_MAX).map(|card| SessionReport {
+            id: card.id.to_string(),
+            client: card.client.map(|addr| addr.to_string()).unwrap_or_default(),
+            mode: card.mode.clone(),
+            since: card.since,
+        });
+        let counters = self.services.counters.all();
+        WorkerReport {
+            worker: self.id,
+            connections_open: self.open.get(),
+            buffers_in_use: self.ring.buffers_in_use(),
+            ring_ops: self.ring.ops_in_flight(),
+            ring_overflows: self.ring.overflows(),
+            counters: counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            sessions: sessions.collect(),
+        }
+    }
+
+    fn kill(&self, id: Option<Uuid>) -> usize {
+        let cards = self.cards.borrow();
+        let chosen = cards.values().filter(|card| id.is_none_or(|id| id == card.id));
+        chosen.map(|card| card.kill()).count()
+    }
+
+    async fn drain(&self, within_ms: u64) {
+        self.services.draining.start();
+        self.wait_for_end(within_ms).await;
+        if self.open.get() > 0 {
+            tracing::info!("worker {}: {} sessions did not end in time", self.id, self.open.get());
+            self.kill(None);
+            self.wait_for_end(KILLED_MS).await;
+        }
+        self.outbox.flush();
+    }
+
+    async fn wait_for_end(&self, within_ms: u64) {
+        let clock = self.services.clock();
+        let deadline = clock.now_ms() + within_ms;
+        while self.open.get() > 0 && clock.now_ms() < deadline {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A session's place among the open ones.
+struct Permit(Rc<Worker>);
+
+impl Permit {
+    fn take(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+/// A session's entry in the list.
+struct Listed {
+    worker: Rc<Worker>,
+    id: Uuid,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.worker.cards.borrow_mut().remove(&self.id);
+    }
+}

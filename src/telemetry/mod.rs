@@ -1,0 +1,3 @@
+//! What operators see of the inside.
+
+pub mod log;
