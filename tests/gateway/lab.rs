@@ -62,8 +62,7 @@ impl Lab {
         sweep_once();
         let permits = Permits::take(permits);
         let files = Files::ready();
-        let name =
-            format!("{PREFIX}{}-{}", std::process::id(), NEXT_LAB.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT_LAB.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir_all(dir.join("run")).expect("make the lab's directory");
         let mut lab = Lab { name, dir, files, nginx: Mutex::new(None), odd: None, _permits: permits };
@@ -83,16 +82,26 @@ impl Lab {
         for ns in [&client, &gateway, &origin] {
             must(&["ip", "netns", "add", ns]);
         }
-        must(&["ip", "link", "add", "c0", "netns", &client, "type", "veth", "peer", "name", "g0", "netns", &gateway]);
-        must(&["ip", "link", "add", "g1", "netns", &gateway, "type", "veth", "peer", "name", "o0", "netns", &origin]);
+        must(&[
+            "ip", "link", "add", "c0", "netns", &client, "type", "veth", "peer", "name", "g0", "netns",
+            &gateway,
+        ]);
+        must(&[
+            "ip", "link", "add", "g1", "netns", &gateway, "type", "veth", "peer", "name", "o0", "netns",
+            &origin,
+        ]);
         let mut origin_lines = vec!["link set o0 up".to_owned()];
         for (number, _) in NAMES {
             origin_lines.push(format!("addr add 10.78.2.{number}/24 dev o0"));
             origin_lines.push(format!("addr add fd00:78:2::{number}/64 dev o0 nodad"));
         }
         origin_lines.extend(
-            ["10.78.1.0/24 via 10.78.2.1", "fd00:78:1::/64 via fd00:78:2::1", "2001:db8:78:1::/64 via fd00:78:2::1"]
-                .map(|route| format!("route add {route}")),
+            [
+                "10.78.1.0/24 via 10.78.2.1",
+                "fd00:78:1::/64 via fd00:78:2::1",
+                "2001:db8:78:1::/64 via fd00:78:2::1",
+            ]
+            .map(|route| format!("route add {route}")),
         );
         self.ip_batch(Place::Origin, &origin_lines);
         self.ip_batch(
@@ -204,7 +213,9 @@ impl Lab {
         command.args(["unshare", "-m", "sh", "-ec", script, "sh"]).arg(&self.dir);
         command.args(argv.iter().map(AsRef::as_ref));
         command.env("RINGTAP_RUNTIME_DIR", self.dir.join("run"));
-        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        for name in
+            ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
+        {
             command.env_remove(name);
         }
         command
@@ -273,8 +284,10 @@ impl Place {
 
 /// The address of one of the lab's names, for clients that speak sockets: `address("echo.test", 4)`.
 pub(crate) fn address(name: &str, family: u8) -> String {
-    let (number, _) =
-        NAMES.iter().find(|(_, names)| names.contains(&name)).unwrap_or_else(|| panic!("no {name} in the lab"));
+    let (number, _) = NAMES
+        .iter()
+        .find(|(_, names)| names.contains(&name))
+        .unwrap_or_else(|| panic!("no {name} in the lab"));
     match family {
         4 => format!("10.78.2.{number}"),
         _ => format!("fd00:78:2::{number}"),

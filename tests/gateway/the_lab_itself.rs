@@ -15,7 +15,8 @@ fn plain_forwarding_serves_every_file_over_both_families() {
     for family in ["-4", "-6"] {
         for scheme in ["http", "https"] {
             for name in ["0", "1k", "100k", "10m"] {
-                let reply = client.curl([family, &format!("{scheme}://example.test/{name}")]).expect_status(200);
+                let reply =
+                    client.curl([family, &format!("{scheme}://example.test/{name}")]).expect_status(200);
                 assert_eq!(sha256(&reply.body), lab.files().sum(name), "{family} {scheme} {name}");
             }
         }

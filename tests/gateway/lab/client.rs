@@ -73,7 +73,14 @@ impl<'lab> Client<'lab> {
     pub(crate) fn curl<const N: usize>(&self, args: [&str; N]) -> Reply {
         let (body, heads) = (self.lab.fresh_path("body"), self.lab.fresh_path("heads"));
         let mut argv = self.argv();
-        argv.extend(["-o".into(), text(&body), "-D".into(), text(&heads), "-w".into(), "%{http_code}\n%{certs}".into()]);
+        argv.extend([
+            "-o".into(),
+            text(&body),
+            "-D".into(),
+            text(&heads),
+            "-w".into(),
+            "%{http_code}\n%{certs}".into(),
+        ]);
         argv.extend(args.map(str::to_owned));
         let output = self.lab.run(Place::Client, &argv, self.within + Duration::from_secs(10));
         let reply = Reply::read(&output, &body, &heads);
@@ -117,7 +124,8 @@ impl Reply {
         let heads = String::from_utf8_lossy(&fs::read(heads).unwrap_or_default()).into_owned();
         let (status, certificates) = output.stdout.split_once('\n').unwrap_or(("0", ""));
         // curl writes trailers there too, as a block without a status line
-        let last = heads.split("\r\n\r\n").filter(|block| block.starts_with("HTTP/")).last().unwrap_or_default();
+        let last =
+            heads.split("\r\n\r\n").filter(|block| block.starts_with("HTTP/")).last().unwrap_or_default();
         let fields = last.lines().skip(1).filter_map(|line| line.split_once(':'));
         Reply {
             exit: output.code(),
@@ -140,7 +148,8 @@ impl Reply {
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 
     /// The reply, if it is a success with this status.
@@ -168,7 +177,8 @@ impl Certificate {
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
             names: names.unwrap_or_default(),
-            days: (parsed.validity().not_after.timestamp() - parsed.validity().not_before.timestamp()) / 86_400,
+            days: (parsed.validity().not_after.timestamp() - parsed.validity().not_before.timestamp())
+                / 86_400,
         })
     }
 }

@@ -32,8 +32,8 @@ impl Lab {
             }
             let pid = process.pid().to_string();
             // until nsenter has run, /proc/PID/net shows the host's sockets
-            let entered = fs::read_link(format!("/proc/{pid}/ns/net")).ok() != self.host_netns()
-                && netns.is_some();
+            let entered =
+                fs::read_link(format!("/proc/{pid}/ns/net")).ok() != self.host_netns() && netns.is_some();
             let open = listening(&pid);
             (entered && ports.iter().all(|port| open.contains(port))).then_some(())
         });
@@ -142,7 +142,8 @@ impl Daemon {
     fn status_kb(&self, field: &str) -> u64 {
         let status = fs::read_to_string(self.proc("status")).expect("read ringtap's status");
         let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let value = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok());
+        let value =
+            line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok());
         value.unwrap_or_else(|| panic!("no {field} in {status}"))
     }
 
@@ -154,7 +155,8 @@ impl Daemon {
 /// `RINGTAP_BIN`, or the release build beside this test's target directory, if it is not older than the source.
 pub(crate) fn ringtap_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("RINGTAP_BIN") {
-        let path = fs::canonicalize(&path).unwrap_or_else(|error| panic!("RINGTAP_BIN {}: {error}", path.display()));
+        let path =
+            fs::canonicalize(&path).unwrap_or_else(|error| panic!("RINGTAP_BIN {}: {error}", path.display()));
         return path;
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp lies in target");

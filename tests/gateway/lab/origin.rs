@@ -81,7 +81,9 @@ impl Lab {
         let key = |name: &str| text(&self.files().dir.join(name));
         let mut argv = vec!["python3".to_owned(), script];
         argv.extend(["--cert".into(), key("odd.crt"), "--key".into(), key("odd.key")]);
-        for (kind, number, port) in [("http", 11, 80), ("https", 11, 443), ("banner", 12, 80), ("echo", 13, 80)] {
+        for (kind, number, port) in
+            [("http", 11, 80), ("https", 11, 443), ("banner", 12, 80), ("echo", 13, 80)]
+        {
             argv.push(format!("--{kind}"));
             argv.push(format!("10.78.2.{number}:{port}"));
             argv.push(format!("[fd00:78:2::{number}]:{port}"));
@@ -151,9 +153,22 @@ fn make_keys(dir: &Path) {
     };
     let ca_key = new_key("ca");
     must(&[
-        "openssl", "req", "-x509", "-new", "-key", &ca_key, "-days", "3650", "-out", &file("ca.crt"),
-        "-subj", "/O=Lab/CN=Lab origin CA", "-addext", "basicConstraints=critical,CA:TRUE",
-        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        "openssl",
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        &ca_key,
+        "-days",
+        "3650",
+        "-out",
+        &file("ca.crt"),
+        "-subj",
+        "/O=Lab/CN=Lab origin CA",
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
     ]);
     for (name, common_name, names) in [
         ("example", "example.test", "DNS:example.test,DNS:www.example.test,IP:10.78.2.2,IP:fd00:78:2::2"),
@@ -162,12 +177,37 @@ fn make_keys(dir: &Path) {
     ] {
         let key = new_key(name);
         let (request, extensions) = (file("request"), file("extensions"));
-        must(&["openssl", "req", "-new", "-key", &key, "-subj", &format!("/O=Lab/CN={common_name}"), "-out", &request]);
-        let lines = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n");
+        must(&[
+            "openssl",
+            "req",
+            "-new",
+            "-key",
+            &key,
+            "-subj",
+            &format!("/O=Lab/CN={common_name}"),
+            "-out",
+            &request,
+        ]);
+        let lines =
+            format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n");
         fs::write(&extensions, lines).expect("write certificate extensions");
         must(&[
-            "openssl", "x509", "-req", "-in", &request, "-CA", &file("ca.crt"), "-CAkey", &ca_key, "-CAcreateserial",
-            "-days", "3650", "-extfile", &extensions, "-out", &file(&format!("{name}.crt")),
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            &file("ca.crt"),
+            "-CAkey",
+            &ca_key,
+            "-CAcreateserial",
+            "-days",
+            "3650",
+            "-extfile",
+            &extensions,
+            "-out",
+            &file(&format!("{name}.crt")),
         ]);
     }
 }

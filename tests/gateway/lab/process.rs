@@ -78,7 +78,8 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         if self.ended.is_none() {
             let pid = Pid::from_raw(self.child.id().cast_signed());
-            kill(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {}: {error}", self.line));
+            kill(pid, signal)
+                .unwrap_or_else(|error| panic!("cannot send {signal} to {}: {error}", self.line));
         }
     }
 
