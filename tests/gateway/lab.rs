@@ -5,8 +5,10 @@
 //!   c0 10.78.1.2          g0 10.78.1.1   g1 10.78.2.1    o0 10.78.2.2   nginx   example.test *.wild.test
 //!      fd00:78:1::2          fd00:78:1::1   fd00:78:2::1      .11  odd.test     .12 banner.test
 //!      2001:db8:78:1::2      2001:db8:78:1::1                 .13  echo.test    .14 refuse.test  .15 hang.test
+//!      2d00:db8:78:1::2      2d00:db8:78:1::1
 //! ```
 //!
+//! `2001:db8::` is for documentation and so, to some, not global; `2d00::` is global by every definition and nobody's.
 //! Every name has an IPv4 and an IPv6 address (`10.78.2.N` and `fd00:78:2::N`). Nothing leaves the box, and all of
 //! it goes away in `Drop`; what a killed run left behind is removed by the next one. A story reads
 //! `let lab = Lab::new(); let daemon = lab.start_ringtap(&[..]); lab.redirect("tproxy"); lab.client().curl([..])`.
@@ -95,14 +97,10 @@ impl Lab {
             origin_lines.push(format!("addr add 10.78.2.{number}/24 dev o0"));
             origin_lines.push(format!("addr add fd00:78:2::{number}/64 dev o0 nodad"));
         }
-        origin_lines.extend(
-            [
-                "10.78.1.0/24 via 10.78.2.1",
-                "fd00:78:1::/64 via fd00:78:2::1",
-                "2001:db8:78:1::/64 via fd00:78:2::1",
-            ]
-            .map(|route| format!("route add {route}")),
-        );
+        for network in ["fd00:78:1::/64", "2001:db8:78:1::/64", "2d00:db8:78:1::/64"] {
+            origin_lines.push(format!("route add {network} via fd00:78:2::1"));
+        }
+        origin_lines.push("route add 10.78.1.0/24 via 10.78.2.1".to_owned());
         self.ip_batch(Place::Origin, &origin_lines);
         self.ip_batch(
             Place::Gateway,
@@ -112,6 +110,7 @@ impl Lab {
                 "addr add 10.78.1.1/24 dev g0",
                 "addr add fd00:78:1::1/64 dev g0 nodad",
                 "addr add 2001:db8:78:1::1/64 dev g0 nodad",
+                "addr add 2d00:db8:78:1::1/64 dev g0 nodad",
                 "addr add 10.78.2.1/24 dev g1",
                 "addr add fd00:78:2::1/64 dev g1 nodad",
             ],
@@ -122,6 +121,7 @@ impl Lab {
                 "link set c0 up",
                 "addr add 10.78.1.2/24 dev c0",
                 "addr add 2001:db8:78:1::2/64 dev c0 nodad",
+                "addr add 2d00:db8:78:1::2/64 dev c0 nodad",
                 "addr add fd00:78:1::2/64 dev c0 nodad",
                 "route add default via 10.78.1.1",
                 "route add fd00:78:2::/64 via fd00:78:1::1",

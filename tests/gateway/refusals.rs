@@ -12,14 +12,16 @@ fn a_global_address_is_served_through_redirect_but_not_at_the_listener() {
     for via in ["redirect", "tproxy"] {
         lab.redirect(via);
         for url in ["http://example.test/1k", "https://example.test/1k"] {
-            lab.client().curl(["-6", "--interface", GLOBAL_CLIENT, url]).expect_status(200);
+            for from in [GLOBAL_CLIENT, "2001:db8:78:1::2"] {
+                lab.client().curl(["-6", "--interface", from, url]).expect_status(200);
+            }
         }
         lab.ringtap(&["redirect", "remove"]).succeeded();
     }
     // a direct hit has no destination but ourselves, whoever asks
     lab.redirect("redirect");
     for (from, to) in [
-        (GLOBAL_CLIENT, "[2001:db8:78:1::1]"),
+        (GLOBAL_CLIENT, "[2d00:db8:78:1::1]"),
         ("fd00:78:1::2", "[fd00:78:1::1]"),
         ("10.78.1.2", "10.78.1.1"),
     ] {
@@ -75,10 +77,10 @@ fn explicit_mode_never_reaches_the_gateway_itself() {
 fn explicit_mode_is_no_open_proxy_for_strangers() {
     let lab = Lab::new();
     let _daemon = lab.start_ringtap(&["--mode", "regular@8081", "-q"]);
-    let proxy = "http://[2001:db8:78:1::1]:8081";
+    let proxy = "http://[2d00:db8:78:1::1]:8081";
     let client = lab.client().trusting(Trust::Both).within(Duration::from_secs(5));
     let reply = client.curl(["--interface", GLOBAL_CLIENT, "-x", proxy, "http://example.test/1k"]);
     assert!(reply.exit != 0 || reply.status == 403, "served a stranger: {}", reply.heads);
 }
 
-const GLOBAL_CLIENT: &str = "2001:db8:78:1::2";
+const GLOBAL_CLIENT: &str = "2d00:db8:78:1::2";
