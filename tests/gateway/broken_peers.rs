@@ -34,18 +34,21 @@ fn an_origin_that_dies_takes_nobody_with_it() {
     lab.redirect("redirect");
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
     let base = settled(|| daemon.fd_count());
-    let downloads =
-        (0..20).map(|_| lab.client().curl_piped(&["--limit-rate", "1M", "https://example.test/1g"]));
-    let mut downloads = downloads.collect::<Vec<_>>();
-    for download in &mut downloads {
-        // under way, and from now on nobody reads
-        download.take_stdout().read_exact(&mut [0; 1000]).expect("the beginning of a download");
+    let mut downloads = Vec::new();
+    for _ in 0..20 {
+        let mut curl = lab.client().curl_piped(&["--limit-rate", "1M", "https://example.test/1g"]);
+        let mut output = curl.take_stdout();
+        output.read_exact(&mut [0; 1000]).expect("the beginning of a download");
+        downloads.push((curl, output));
     }
     lab.kill_nginx();
     lab.client().curl(["http://odd.test/pattern"]).expect_status(200);
     lab.client().curl(["https://example.test/1k"]).expect_status(502);
-    for mut download in downloads {
-        assert!(!download.wait(Duration::from_secs(20)).success(), "a cut download must not look whole");
+    for (mut curl, mut output) in downloads {
+        io::copy(&mut output, &mut io::sink()).expect("what had already come");
+        let status = curl.wait(Duration::from_secs(20));
+        assert!(!status.success(), "a cut download must not look whole");
+        assert_ne!(status.code(), Some(28), "the client is told, not left waiting");
     }
     eventually("the number of open files is back at its base", Duration::from_secs(30), || {
         (daemon.fd_count() <= base).then_some(())
