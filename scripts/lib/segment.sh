@@ -49,11 +49,16 @@ segment_up() {
 
 # segment_down: ends what runs in the namespaces, by pid, and removes them and the state directory.
 segment_down() {
-    local place pid
+    local place pid pids tries
     for place in client gateway origin; do
         [ -e "/run/netns/$segment-$place" ] || continue
-        for pid in $(ip netns pids "$segment-$place"); do
-            [ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null || true
+        for tries in {1..50}; do
+            pids=$(ip netns pids "$segment-$place")
+            [ -n "$pids" ] || break
+            for pid in $pids; do
+                kill -KILL "$pid" 2>/dev/null || true
+            done
+            [ "$tries" = 1 ] || sleep 0.1
         done
         ip netns del "$segment-$place"
     done

@@ -250,11 +250,9 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for log in ["nginx.err"] {
-                let said = fs::read_to_string(self.dir.join(log)).unwrap_or_default();
-                if !said.trim().is_empty() {
-                    eprintln!("--- {log}\n{said}");
-                }
+            let said = fs::read_to_string(self.dir.join("nginx.err")).unwrap_or_default();
+            if !said.trim().is_empty() {
+                eprintln!("--- nginx.err\n{said}");
             }
         }
         self.nginx.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -24,7 +24,7 @@ fn ten_thousand_requests_leave_ten_thousand_flows() {
         lab.inside(Place::Client, || {
             std::thread::scope(|scope| {
                 for _ in 0..100 {
-                    scope.spawn(|| fifty_requests_on_one_connection());
+                    scope.spawn(fifty_requests_on_one_connection);
                 }
             });
         });
