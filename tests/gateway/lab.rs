@@ -84,6 +84,11 @@ impl Lab {
         for ns in [&client, &gateway, &origin] {
             must(&["ip", "netns", "add", ns]);
         }
+        // before there are interfaces: they inherit it, and the stricter of both values counts
+        for place in Place::ALL {
+            self.sysctl(place, "ipv4/conf/all/rp_filter", "0");
+            self.sysctl(place, "ipv4/conf/default/rp_filter", "0");
+        }
         must(&[
             "ip", "link", "add", "c0", "netns", &client, "type", "veth", "peer", "name", "g0", "netns",
             &gateway,
@@ -131,7 +136,6 @@ impl Lab {
             let forward = if matches!(place, Place::Gateway) { "1" } else { "0" };
             self.sysctl(place, "ipv4/ip_forward", forward);
             self.sysctl(place, "ipv6/conf/all/forwarding", forward);
-            self.sysctl(place, "ipv4/conf/all/rp_filter", "0");
             self.sysctl(place, "ipv4/ip_local_port_range", "10000 65000");
             self.sysctl(place, "ipv4/tcp_max_syn_backlog", "4096");
             self.sysctl(place, "core/somaxconn", "4096");

@@ -25,13 +25,17 @@ fn a_global_address_is_served_through_redirect_but_not_at_the_listener() {
         ("fd00:78:1::2", "[fd00:78:1::1]"),
         ("10.78.1.2", "10.78.1.1"),
     ] {
-        for args in [["--interface", from, &format!("http://{to}:8080/1k")], ["--interface", from, "-x"]] {
-            let proxied = [args[0], args[1], args[2], &format!("http://{to}:8080"), "http://example.test/1k"];
+        let listener = format!("http://{to}:8080");
+        for as_proxy in [false, true] {
             let client = lab.client().within(Duration::from_secs(5));
-            let reply = if args[2] == "-x" { client.curl(proxied) } else { client.curl(args) };
+            let reply = if as_proxy {
+                client.curl(["--interface", from, "-x", &listener, "http://example.test/1k"])
+            } else {
+                client.curl(["--interface", from, &format!("{listener}/1k")])
+            };
             let refused = reply.exit != 0 || (400..600).contains(&reply.status);
-            assert!(refused, "{args:?} was served: {}", reply.heads);
-            assert_ne!(reply.exit, 28, "{args:?}: refused means answered, not left hanging");
+            assert!(refused, "{from} was served at {listener}: {}", reply.heads);
+            assert_ne!(reply.exit, 28, "{from} at {listener}: refused means answered, not left hanging");
         }
     }
     daemon.must_be_alive();

@@ -88,15 +88,7 @@ fn request_bodies_arrive_as_they_were_sent() {
 #[test]
 fn events_are_not_held_back() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&[
-        "--mode",
-        "transparent",
-        "--listen-port",
-        "8080",
-        "-q",
-        "--set",
-        "stream_large_bodies=1",
-    ]);
+    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
     lab.redirect("redirect");
     for url in ["http://odd.test/sse?n=8&every=0.5", "https://odd.test/sse?n=8&every=0.5"] {
         let start = now();
