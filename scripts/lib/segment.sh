@@ -21,7 +21,7 @@ build_ringtap() {
     find_cargo
     say "building ringtap (release)"
     (cd "$root" && "${cargo[@]}" build --release --locked)
-    ringtap=${CARGO_TARGET_DIR:-$root/target}/release/ringtap
+    ringtap=$(cd "$root" && realpath "${CARGO_TARGET_DIR:-target}/release/ringtap")
 }
 
 # segment_up: the namespaces, their addresses and routes, forwarding in the gateway.
