@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::lab::client::{connect, reset, tls, tls_config};
-use crate::lab::{Lab, Place, address, eventually};
+use crate::lab::{Lab, Place, address, eventually, settled};
 
 #[test]
 fn two_thousand_broken_connections_leave_no_file_open() {
@@ -124,17 +124,6 @@ fn say_and_reset(mut socket: TcpStream, bytes: &[u8]) -> io::Result<()> {
     socket.write_all(bytes)?;
     reset(socket);
     Ok(())
-}
-
-/// A count, when it has not changed for a second.
-fn settled(mut count: impl FnMut() -> usize) -> usize {
-    let (mut last, mut same) = (count(), 0);
-    eventually("the number of open files settles", Duration::from_secs(30), || {
-        let next = count();
-        same = if next == last { same + 1 } else { 0 };
-        last = next;
-        (same >= 50).then_some(last)
-    })
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -308,6 +308,17 @@ pub(crate) fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() 
     }
 }
 
+/// A count, when it has not changed for a second.
+pub(crate) fn settled(mut count: impl FnMut() -> usize) -> usize {
+    let (mut last, mut same) = (count(), 0);
+    eventually("a number settles", Duration::from_secs(30), || {
+        let next = count();
+        same = if next == last { same + 1 } else { 0 };
+        last = next;
+        (same >= 50).then_some(last)
+    })
+}
+
 #[expect(clippy::disallowed_methods, reason = "the gateway tests live in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -12,7 +12,7 @@ fn sigterm_drains_and_exits_0() {
     let recording = lab.dir().join("flows");
     let mut daemon = lab.start_ringtap(&["--mode", "regular@8081", "-q", "-w", &text(&recording)]);
     let proxy = ["-x", "http://10.78.1.1:8081"];
-    let url = "https://odd.test/slow?n=300000&parts=30&seconds=3";
+    let url = "https://odd.test/slow?n=300000&parts=50&seconds=5";
     let expected =
         lab.client().curl(["-x", proxy[1], "https://odd.test/pattern?n=300000"]).expect_status(200);
     let expected = expected.header("x-sha256").expect("a sum").to_owned();

@@ -25,15 +25,14 @@ impl Lab {
         let argv = self.dump_argv(before, args);
         let ports = ports_of(args);
         let mut process = self.spawn(Place::Gateway, &argv);
-        let netns = fs::read_link(format!("/proc/{}/ns/net", process.pid())).ok();
+        let hosts_own = fs::read_link("/proc/self/ns/net").expect("know our own namespace");
         eventually("ringtap listens", START_MAX, || {
             if let Some(status) = process.ended() {
                 panic!("ringtap ended at once: {status}\n{}", process.stderr());
             }
             let pid = process.pid().to_string();
             // until nsenter has run, /proc/PID/net shows the host's sockets
-            let entered =
-                fs::read_link(format!("/proc/{pid}/ns/net")).ok() != self.host_netns() && netns.is_some();
+            let entered = fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|netns| netns != hosts_own);
             let open = listening(&pid);
             (entered && ports.iter().all(|port| open.contains(port))).then_some(())
         });
@@ -80,10 +79,6 @@ impl Lab {
         }
         argv.extend(args.iter().map(|arg| (*arg).to_owned()));
         argv
-    }
-
-    fn host_netns(&self) -> Option<PathBuf> {
-        fs::read_link("/proc/self/ns/net").ok()
     }
 }
 
