@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::lab::client::{connect, reset, tls, tls_config};
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::{Lab, Place, address, eventually, settled};
 
 #[test]
 fn two_thousand_broken_connections_leave_no_file_open() {
     let lab = Lab::alone();
-    let mut daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let mut daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
     let ca = lab.ringtap_ca();
@@ -30,7 +31,7 @@ fn two_thousand_broken_connections_leave_no_file_open() {
 #[test]
 fn an_origin_that_dies_takes_nobody_with_it() {
     let lab = Lab::new();
-    let mut daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let mut daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
     let base = settled(|| daemon.fd_count());

@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::origin::Sum;
 use crate::lab::{Lab, text};
 
 #[test]
 fn a_gigabyte_comes_down_through_tls() {
     let lab = Lab::alone();
-    let daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let growth_kb = growth_during(&lab, &daemon, || {
         assert_eq!(download(&lab, None), lab.files().sum("1g"));
@@ -20,7 +21,7 @@ fn a_gigabyte_comes_down_through_tls() {
 #[test]
 fn a_gigabyte_comes_down_to_a_client_that_stalls() {
     let lab = Lab::new();
-    let daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let growth_kb = growth_during(&lab, &daemon, || {
         let stall = Some((100 << 20, Duration::from_secs(20)));
@@ -32,7 +33,7 @@ fn a_gigabyte_comes_down_to_a_client_that_stalls() {
 #[test]
 fn a_gigabyte_goes_up_through_tls() {
     let lab = Lab::alone();
-    let daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let growth_kb = growth_during(&lab, &daemon, || {
         let file = text(&lab.files().path("1g"));
@@ -49,7 +50,7 @@ fn a_gigabyte_goes_up_through_tls() {
 #[test]
 fn an_upload_waits_for_an_origin_that_stalls_and_a_client_that_stalls() {
     let lab = Lab::new();
-    let daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let growth_kb = growth_during(&lab, &daemon, || {
         let client = lab.client().within(Duration::from_secs(90));

@@ -1,12 +1,13 @@
 //! The certificate a client sees is ours, and names what the origin's own names.
 
 use crate::lab::client::{ORIGIN_ISSUER, Trust};
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::{Lab, must, text};
 
 #[test]
 fn the_certificate_is_ours_with_the_origins_names() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     for (url, names) in [
         ("https://example.test/1k", &["DNS:example.test", "DNS:www.example.test", "IP:10.78.2.2"][..]),
@@ -35,7 +36,7 @@ fn the_certificate_is_ours_with_the_origins_names() {
 #[test]
 fn who_trusts_only_the_origin_is_not_deceived() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let reply = lab.client().trusting(Trust::Origin).curl(["https://example.test/1k"]);
     assert_eq!(reply.exit, 60, "curl: the issuer is unknown; {}", reply.error);
@@ -44,7 +45,7 @@ fn who_trusts_only_the_origin_is_not_deceived() {
 #[test]
 fn openssl_verifies_the_chain_to_our_authority() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let ca = text(&lab.ringtap_ca());
     let purpose = must(&["openssl", "x509", "-in", &ca, "-noout", "-ext", "basicConstraints,keyUsage"]);
@@ -73,7 +74,7 @@ fn openssl_verifies_the_chain_to_our_authority() {
 #[test]
 fn an_origin_that_cannot_prove_its_name_is_refused_and_the_client_told() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let reply = lab
         .client()

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::lab::client::{ORIGIN_ISSUER, Trust};
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::{Lab, eventually, now};
-
-const TRANSPARENT: [&str; 5] = ["--mode", "transparent", "--listen-port", "8080", "-q"];
 
 #[test]
 fn after_kill_9_clients_are_online_again_within_two_seconds() {

@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use crate::lab::client::connect;
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::{Lab, Place, address};
-
-const TRANSPARENT: [&str; 5] = ["--mode", "transparent", "--listen-port", "8080", "-q"];
 
 #[test]
 fn an_origin_that_refuses_is_a_502_with_the_reason() {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::origin::sha256;
 use crate::lab::{Lab, Place, eventually, flows, text};
 
@@ -41,7 +42,7 @@ fn a_recording_reads_back_what_passed() {
 #[test]
 fn the_control_socket_shows_and_ends_what_is_under_way() {
     let lab = Lab::new();
-    let daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let socket = text(&lab.confdir().join("control.sock"));
     let ringtap = text(&crate::lab::daemon::ringtap_binary());

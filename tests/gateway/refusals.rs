@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::lab::client::Trust;
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::{Lab, Place, text};
 
 #[test]
 fn a_global_address_is_served_through_redirect_but_not_at_the_listener() {
     let lab = Lab::new();
-    let mut daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let mut daemon = lab.start_ringtap(&TRANSPARENT);
     for via in ["redirect", "tproxy"] {
         lab.redirect(via);
         for url in ["http://example.test/1k", "https://example.test/1k"] {
@@ -82,8 +82,10 @@ fn explicit_mode_is_no_open_proxy_for_strangers() {
     let lab = Lab::new();
     let _daemon = lab.start_ringtap(&["--mode", "regular@8081", "-q"]);
     let proxy = "http://[2d00:db8:78:1::1]:8081";
-    let client = lab.client().trusting(Trust::Both).within(Duration::from_secs(5));
-    let reply = client.curl(["--interface", GLOBAL_CLIENT, "-x", proxy, "http://example.test/1k"]);
+    let client = lab.client().within(Duration::from_secs(5));
+    let ask = |from| client.curl(["--interface", from, "-x", proxy, "http://example.test/1k"]);
+    ask("fd00:78:1::2").expect_status(200);
+    let reply = ask(GLOBAL_CLIENT);
     assert!(reply.exit != 0 || reply.status == 403, "served a stranger: {}", reply.heads);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::origin::sha256;
 use crate::lab::{Lab, flows, now, text};
 
@@ -46,7 +47,7 @@ fn right_bytes(via: &str) {
 #[test]
 fn odd_framings_survive() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     let ones = vec!["1"; 500].join(",");
     for origin in ["http://odd.test", "https://odd.test"] {
@@ -68,7 +69,7 @@ fn odd_framings_survive() {
 #[test]
 fn request_bodies_arrive_as_they_were_sent() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     for origin in ["http://odd.test", "https://odd.test"] {
         let url = format!("{origin}/echo");
@@ -88,7 +89,7 @@ fn request_bodies_arrive_as_they_were_sent() {
 #[test]
 fn events_are_not_held_back() {
     let lab = Lab::new();
-    let _daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let _daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     for url in ["http://odd.test/sse?n=8&every=0.5", "https://odd.test/sse?n=8&every=0.5"] {
         let start = now();

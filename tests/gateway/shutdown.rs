@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::origin::Sum;
 use crate::lab::{Lab, eventually, flows, now, text};
 
@@ -47,7 +48,7 @@ fn sigterm_drains_and_exits_0() {
 #[test]
 fn an_idle_ringtap_ends_at_once() {
     let lab = Lab::new();
-    let mut daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let mut daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
     let asked = now();

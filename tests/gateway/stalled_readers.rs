@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::lab::client::{tls, tls_config};
+use crate::lab::daemon::TRANSPARENT;
 use crate::lab::{Lab, Place, address, eventually, settled};
 
 #[test]
@@ -16,7 +17,7 @@ fn a_live_client_is_served_beside_two_thousand_stalled_readers() {
         lab.sysctl(place, "ipv4/tcp_rmem", "4096 16384 65536");
         lab.sysctl(place, "ipv4/tcp_wmem", "4096 16384 65536");
     }
-    let mut daemon = lab.start_ringtap(&["--mode", "transparent", "--listen-port", "8080", "-q"]);
+    let mut daemon = lab.start_ringtap(&TRANSPARENT);
     lab.redirect("redirect");
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
     // what is opened once and kept (pools, caches) is opened now

@@ -188,6 +188,9 @@ fn ports_of(args: &[&str]) -> Vec<u16> {
     ports
 }
 
+/// What most stories start: the transparent mode behind `Lab::redirect`, quiet.
+pub(crate) const TRANSPARENT: [&str; 5] = ["--mode", "transparent", "--listen-port", "8080", "-q"];
+
 /// A gateway on two busy cores still starts within this.
 const START_MAX: Duration = Duration::from_secs(15);
 const DRAIN_MAX: Duration = Duration::from_secs(15);
