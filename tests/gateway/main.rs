@@ -1,0 +1,24 @@
+//! Real namespaces, real nftables, the real binary, foreign clients: each module is one story.
+//!
+//! Run all: `cargo build --release && sudo -E cargo test --test gateway -- --test-threads=4`;
+//! one: `... cargo test --test gateway raw_tcp`. `RINGTAP_BIN` names another binary;
+//! `RINGTAP_LAB_KEEP=1` keeps a lab's directory with its logs.
+
+mod lab;
+
+mod broken_peers;
+mod bulk;
+mod certificate;
+mod crash;
+mod errors;
+mod load;
+mod raw_tcp;
+mod recording;
+mod refusals;
+mod regular;
+mod reverse;
+mod right_bytes;
+mod shutdown;
+mod stalled_readers;
+mod start_failures;
+mod the_lab_itself;
