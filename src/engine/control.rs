@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use super::{ToWorker, WorkerReport};
+use super::outbox::Wanted;
+use super::{SessionReport, ToWorker, WorkerReport};
 use crate::flow::Flow;
 use crate::store::FlowStore;
 
@@ -20,8 +21,6 @@ use crate::store::FlowStore;
 const REQUEST_MAX: u64 = 64 * 1024;
 /// Connections to the socket at once.
 const PEERS_MAX: usize = 32;
-/// Events that may wait for a slow listener; it loses older ones.
-const EVENTS_MAX: usize = 256;
 /// How long workers may take to answer.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -96,12 +95,17 @@ pub(super) struct Control {
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
     pub(super) events: broadcast::Sender<Reply>,
     pub(super) drain: Rc<Notify>,
+    wanted: Arc<Wanted>,
 }
 
 impl Control {
-    pub(super) fn new(workers: Vec<mpsc::Sender<ToWorker>>, store: Option<Arc<Mutex<FlowStore>>>) -> Rc<Self> {
-        let (events, _) = broadcast::channel(EVENTS_MAX);
-        Rc::new(Self { workers, store, events, drain: Rc::new(Notify::new()) })
+    pub(super) fn new(
+        workers: Vec<mpsc::Sender<ToWorker>>,
+        store: Option<Arc<Mutex<FlowStore>>>,
+        events: broadcast::Sender<Reply>,
+        wanted: Arc<Wanted>,
+    ) -> Rc<Self> {
+        Rc::new(Self { workers, store, events, drain: Rc::new(Notify::new()), wanted })
     }
 
     /// Tells everybody who listens to events.
@@ -169,7 +173,9 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
     match request {
         Request::Flows { limit } => {
             let mut shown = 0;
-            for reply in flows(control, limit) {
+            let under_way = report(control).await.into_iter().flat_map(|report| report.sessions);
+            let under_way: Vec<_> = under_way.filter_map(being_done).collect();
+            for reply in under_way.into_iter().chain(flows(control, limit)).take(limit) {
                 shown += 1;
                 say(&mut writer, &reply).await?;
             }
@@ -194,6 +200,7 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
         }
         Request::Events => {
             let mut events = control.events.subscribe();
+            let _listening = control.wanted.listen();
             loop {
                 match events.recv().await {
                     Ok(event) => say(&mut writer, &event).await?,
@@ -253,7 +260,21 @@ fn flows(control: &Control, limit: usize) -> Vec<Reply> {
     store.newest(limit).map(describe).collect()
 }
 
-fn describe(flow: &Flow) -> Reply {
+/// A flow that has not ended.
+fn being_done(session: SessionReport) -> Option<Reply> {
+    let (id, line) = session.flow?;
+    Some(Reply::Flow {
+        id,
+        protocol: "http".into(),
+        client: session.client,
+        summary: format!("{line} (under way)"),
+        created: session.since,
+        error: None,
+    })
+}
+
+/// A flow in a line.
+pub(super) fn describe(flow: &Flow) -> Reply {
     let meta = flow.meta();
     let (protocol, summary) = match flow {
         Flow::Http(http) => {

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
+use super::control::{self, Reply};
 use super::outbox::Backlog;
 use crate::config::Config;
 use crate::flow::Flow;
@@ -18,6 +21,8 @@ use crate::ui::dump::Dumper;
 pub(super) const BATCHES_MAX: usize = 1024;
 /// Flows that may wait to be printed; more are not printed, and that is said.
 const PRINTED_MAX: usize = 4096;
+/// Events that may wait for a slow listener; it loses older ones.
+const EVENTS_MAX: usize = 256;
 /// How often a recording is handed to the kernel.
 const FLUSH: Duration = Duration::from_millis(500);
 
@@ -25,6 +30,7 @@ const FLUSH: Duration = Duration::from_millis(500);
 pub(super) struct Sinks {
     pub(super) recorder: Option<RecorderFile>,
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
+    pub(super) events: broadcast::Sender<Reply>,
     pub(super) detail: u8,
     pub(super) showhost: bool,
 }
@@ -40,7 +46,8 @@ impl Sinks {
             None => None,
         };
         let store = (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
-        Ok(Self { recorder, store, detail: config.flow_detail, showhost: config.showhost })
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        Ok(Self { recorder, store, events, detail: config.flow_detail, showhost: config.showhost })
     }
 
     /// Whether anybody wants flows at all.
@@ -85,6 +92,9 @@ fn deal_with(sinks: &mut Sinks, printer: Option<&Printer>, flow: Flow) {
         && let Err(error) = recorder.append(&flow)
     {
         tracing::error!("recording: {error}; traffic goes on, recording is tried again with the next flow");
+    }
+    if sinks.events.receiver_count() > 0 {
+        let _ = sinks.events.send(control::describe(&flow));
     }
     match (printer, &sinks.store) {
         (Some(printer), Some(store)) => {

@@ -60,4 +60,6 @@ pub struct SessionReport {
     pub mode: String,
     /// Accepted, Unix seconds.
     pub since: f64,
+    /// The flow under way, if flows are wanted: id and one line.
+    pub flow: Option<(String, String)>,
 }

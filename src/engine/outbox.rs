@@ -29,6 +29,39 @@ pub(super) struct Backlog {
     pub(super) wanted: std::sync::atomic::AtomicBool,
 }
 
+/// Whether flows are wanted: by the configuration always, or by listeners while there are any.
+pub(super) struct Wanted {
+    backlog: Arc<Backlog>,
+    always: bool,
+    listeners: AtomicUsize,
+}
+
+impl Wanted {
+    pub(super) fn new(backlog: Arc<Backlog>, always: bool) -> Arc<Self> {
+        backlog.wanted.store(always, Ordering::Relaxed);
+        Arc::new(Self { backlog, always, listeners: AtomicUsize::new(0) })
+    }
+
+    /// Somebody listens, until what this returns is dropped.
+    pub(super) fn listen(self: &Arc<Self>) -> Listening {
+        self.listeners.fetch_add(1, Ordering::Relaxed);
+        self.backlog.wanted.store(true, Ordering::Relaxed);
+        Listening(self.clone())
+    }
+}
+
+/// Somebody who listens to flows.
+pub(super) struct Listening(Arc<Wanted>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let wanted = &self.0;
+        if wanted.listeners.fetch_sub(1, Ordering::Relaxed) == 1 {
+            wanted.backlog.wanted.store(wanted.always, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A worker's outbox.
 pub(super) struct WorkerOutbox {
     backlog: Arc<Backlog>,

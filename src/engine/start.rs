@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -15,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::control::{self, Control};
 use super::heart::{BEAT, Heart};
-use super::outbox::Backlog;
+use super::outbox::{Backlog, Wanted};
 use super::{ToWorker, flows, worker};
 use crate::ca::{Authority, CaError, LeafCache, Origin};
 use crate::clock::Clock;
@@ -26,7 +25,7 @@ use crate::proto::tls::{TlsSetup, TlsSetupError};
 use crate::ring::{cpu, ifaces, probe, sockopt};
 
 /// `SO_MARK` of our connections to servers; redirect rules leave them alone.
-pub const UPSTREAM_MARK: u32 = 0x5254_0000;
+pub(super) const UPSTREAM_MARK: u32 = 0x5254_0000;
 /// Descriptors for everything but sessions.
 const FDS_RESERVED: u64 = 128;
 /// Descriptors of one session: the client's and the server's.
@@ -99,13 +98,14 @@ pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError>
     }
     let clock = Clock::real();
     let config = Arc::new(config);
-    let leaves = Arc::new(open_authority(&config, &clock)?);
     let tls = TlsSetup::new(&config)?;
+    let leaves = Arc::new(open_authority(&config, &clock)?);
     let policy = Policy::new(&config, ifaces::addresses());
     let sinks = flows::Sinks::open(&config).map_err(EngineError::Sink)?;
     let store = sinks.store.clone();
+    let events = sinks.events.clone();
     let backlog = Arc::new(Backlog::default());
-    backlog.wanted.store(sinks.wanted(), Ordering::Relaxed);
+    let wanted = Wanted::new(backlog.clone(), sinks.wanted());
     let (sender, receiver) = std::sync::mpsc::sync_channel(flows::BATCHES_MAX);
     let flows_thread = flows::spawn(sinks, receiver, backlog.clone())?;
 
@@ -147,7 +147,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError>
         }
     }
     drop(sender);
-    let control = Control::new(mailboxes, store);
+    let control = Control::new(mailboxes, store, events, wanted);
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -240,7 +240,7 @@ fn no_such_family(error: &io::Error) -> bool {
 fn listen_reason(error: &io::Error, addr: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "another process listens there ('ss -ltnp sport = :{}' shows which): stop it, or choose another --listen-port",
+            "the port is in use: another process listens there ('ss -ltnp sport = :{}' shows which): stop it, or choose another --listen-port",
             addr.port()
         ),
         io::ErrorKind::PermissionDenied => format!(

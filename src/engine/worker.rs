@@ -189,7 +189,7 @@ async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpS
             return;
         }
     };
-    let card = Card::of(&session.client);
+    let card = session.card.clone();
     worker.cards.borrow_mut().insert(card.id, card.clone());
     let _listed = Listed { worker: worker.clone(), id: card.id };
     let talk = Box::pin(crate::proto::run(session));
@@ -210,6 +210,7 @@ impl Worker {
             client: card.client.map(|addr| addr.to_string()).unwrap_or_default(),
             mode: card.mode.clone(),
             since: card.since,
+            flow: card.doing.borrow().as_ref().map(|(id, line)| (id.to_string(), line.clone())),
         });
         let counters = self.services.counters.all();
         WorkerReport {

@@ -18,7 +18,7 @@ use crate::hooks::{Hook, Subject};
 /// Layers of one session: TLS in a tunnel in TLS is as deep as honest clients go.
 const LAYERS_MAX: usize = 10;
 /// How long a closing connection may take to hand its last bytes to the kernel, and to hear the peer's end.
-const CLOSING_MS: u64 = 2000;
+pub(crate) const CLOSING_MS: u64 = 2000;
 /// Bytes of a closing peer that are read and thrown away, so that it sees our answer and not a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
@@ -64,12 +64,20 @@ async fn greet(session: &mut Session) -> bool {
 }
 
 /// Ends a session in order: what is queued goes out, both sides hear the end.
-pub async fn end(mut session: Session) {
+pub async fn end(session: Session) {
     let timers = session.services.timers.clone();
     let _ = timers.timeout(CLOSING_MS, close_client(&session)).await;
-    if let Some(stream) = &session.server_io {
-        let _ = timers.timeout(CLOSING_MS, stream.shutdown_write()).await;
-    }
+    part(session).await;
+}
+
+/// Ends a session in which something is missing: the client is not told that all is well.
+pub async fn break_off(session: Session) {
+    let timers = session.services.timers.clone();
+    let _ = timers.timeout(CLOSING_MS, session.client_io.cut_short()).await;
+    part(session).await;
+}
+
+async fn part(mut session: Session) {
     server::close_server(&mut session).await;
     if session.services.chain.wants().contains(Hook::ClientDisconnected) {
         let now = session.services.now();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::session::{ServerError, Session, count};
-use super::tls;
+use super::{CLOSING_MS, tls};
 use crate::flow::{Server, ServerConnectionData, Transport};
 use crate::hooks::{Hook, Subject};
 use crate::stream::Stream;
@@ -48,9 +48,13 @@ pub async fn open_server(session: &mut Session) -> Result<(), ServerError> {
     }
 }
 
-/// Ends the server's connection: nothing that was queued is lost if it was flushed before.
+/// Ends the server's connection, with a goodbye.
 pub async fn close_server(session: &mut Session) {
-    let was_open = session.server_io.take().is_some();
+    let stream = session.server_io.take();
+    let was_open = stream.is_some();
+    if let Some(stream) = stream {
+        let _ = session.services.timers.timeout(CLOSING_MS, stream.shutdown_write()).await;
+    }
     if let Some(own) = session.upstream_own.take() {
         session.services.policy.upstream_closed(own);
     }

@@ -1,6 +1,6 @@
 //! One client connection, accept to close, and what a conversation may use on its core.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,6 +149,8 @@ pub struct Card {
     pub mode: String,
     /// Accepted, Unix seconds.
     pub since: f64,
+    /// The flow under way, if flows are wanted: id and one line.
+    pub doing: RefCell<Option<(Uuid, String)>>,
     kill: Notify,
 }
 
@@ -160,6 +162,7 @@ impl Card {
             client: client.peername,
             mode: client.proxy_mode.clone(),
             since: client.timestamp_start,
+            doing: RefCell::default(),
             kill: Notify::new(),
         })
     }
@@ -206,6 +209,8 @@ pub struct Session {
     pub services: Rc<Services>,
     /// Layers so far, for logs.
     pub trail: LayerTrail,
+    /// What others see of it.
+    pub card: Rc<Card>,
     /// Where the server's connection was opened from, to be forgotten at its end.
     pub upstream_own: Option<SocketAddr>,
 }
@@ -248,6 +253,7 @@ impl Session {
     /// A session that begins. The destination is `server.address`, if the way in knows it.
     pub fn new(client: Client, server: Server, way: Way, client_io: Stream, services: Rc<Services>) -> Self {
         Self {
+            card: Card::of(&client),
             client: Arc::new(client),
             server: Arc::new(server),
             way,

@@ -273,6 +273,21 @@ impl Stream {
         }
     }
 
+    /// Ends our direction after all that is queued, without the goodbye of the transforms it wears: the peer
+    /// sees that something is missing, as it would have seen without us.
+    ///
+    /// # Errors
+    /// The connection's error.
+    pub async fn cut_short(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Wrapped(wrapped) => {
+                wrapped.write_closed.set(true);
+                Box::pin(wrapped.below.cut_short()).await
+            }
+            Kind::Tcp(_) | Kind::Pipe(_) => self.shutdown_write().await,
+        }
+    }
+
     /// Whether the peer is known to have closed, with nothing left to read.
     pub fn has_ended(&self) -> bool {
         if !self.ahead.borrow().is_empty() {

@@ -219,6 +219,10 @@ def handle(conn, talk, tls):
             conn = tls.wrap_socket(conn, server_side=True)
             conn.settimeout(None)
         talk(conn)
+        if tls:
+            # a proper end: close_notify, and then the connection's
+            conn.settimeout(5)
+            conn = conn.unwrap()
         conn.shutdown(socket.SHUT_WR)
     except (OSError, Gone, ValueError):
         pass

@@ -9,7 +9,7 @@ use nix::net::if_::if_nametoindex;
 use super::error::Error;
 use super::settings::{self, Backend, OnFailure, Settings, Via};
 use super::value::Family;
-use super::{iptables, nft, routing, state, sysctl, tool};
+use super::{check, iptables, nft, routing, state, sysctl, tool};
 
 /// The whole text for people and for `deploy/`: how to load it, the commands beside it, the rules.
 pub(crate) fn printed(settings: &Settings, family: Option<Family>) -> String {
@@ -102,8 +102,31 @@ pub(crate) fn apply(matches: &ArgMatches) -> Result<String, Error> {
         }
     }
     state::store(&directory, &settings, owner)?;
-    Ok(said(&settings))
+    let mut said = said(&settings);
+    if settings.on_failure == OnFailure::Open && check::is_listened(settings.to_port) && !await_life(&settings)? {
+        let _ = writeln!(
+            said,
+            "note: something listens on port {}, but gives no sign of life yet: traffic passes by it until it does",
+            settings.to_port
+        );
+    }
+    Ok(said)
 }
+
+/// Waits until the daemon has noticed the rules, so that what comes after `apply` is intercepted.
+fn await_life(settings: &Settings) -> Result<bool, Error> {
+    for _ in 0..LIFE_LOOKS {
+        if check::is_alive(settings)? {
+            return Ok(true);
+        }
+        std::thread::sleep(LIFE_LOOK_EVERY);
+    }
+    Ok(false)
+}
+
+/// Two beats of a daemon, and a little.
+const LIFE_LOOKS: u32 = 24;
+const LIFE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Takes away what is in force for a port, or, where no note says what that is, what the flags name.
 pub(crate) fn remove(matches: &ArgMatches) -> Result<String, Error> {

@@ -148,23 +148,35 @@ fn is_loopback(address: &str) -> bool {
     }
 }
 
-fn check_alive(report: &mut Report, settings: &Settings) -> Result<(), Error> {
+/// Whether the daemon has told the rules that it lives.
+pub(crate) fn is_alive(settings: &Settings) -> Result<bool, Error> {
     let table = &settings.table;
-    let alive = match settings.backend {
+    match settings.backend {
         Backend::Nft => {
             match tool::run("read the rules", "nft", &["list", "set", "inet", table, "alive"], None) {
-                Ok(text) => text.contains("elements"),
-                Err(Error::Tool { .. }) => false,
-                Err(error) => return Err(error),
+                Ok(text) => Ok(text.contains("elements")),
+                Err(Error::Tool { .. }) => Ok(false),
+                Err(error) => Err(error),
             }
         }
         // Its age is in the kernel's own ticks; that it was ever written is what can be read from here.
-        Backend::Iptables => iptables::recent_names(table).iter().all(|name| {
+        Backend::Iptables => Ok(iptables::recent_names(table).iter().all(|name| {
             fs::read_to_string(format!("{}/{name}", iptables::RECENT_DIRECTORY))
                 .is_ok_and(|text| !text.is_empty())
-        }),
-    };
-    match alive {
+        })),
+    }
+}
+
+/// Whether anybody listens on a port of this host, this network namespace.
+pub(crate) fn is_listened(port: u16) -> bool {
+    ["tcp", "tcp6"].iter().any(|file| {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+        text.lines().any(|line| listening(line, port).is_some())
+    })
+}
+
+fn check_alive(report: &mut Report, settings: &Settings) -> Result<(), Error> {
+    match is_alive(settings)? {
         true => report.ok("the daemon gives signs of life"),
         false => report.wrong(
             "the daemon gives no sign of life, so everything passes by it",

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
-use crate::proto::session::{Services, Session};
+use crate::proto::session::{Card, Services, Session};
 
 use super::tape::BodyTape;
 
@@ -24,6 +24,7 @@ pub struct Exchange {
     flow: Option<Box<HttpFlow>>,
     wants: Hooks,
     recorded: bool,
+    card: Rc<Card>,
 }
 
 /// What an addon wants to happen next.
@@ -49,7 +50,11 @@ impl Exchange {
             note_mismatch(&mut meta, session, &request);
             Box::new(HttpFlow { meta, request, response: None, websocket: None, killed: false })
         });
-        Self { services, flow, wants, recorded: true }
+        if let Some(flow) = &flow {
+            let line = format!("{} {}", String::from_utf8_lossy(&flow.request.method), flow.request.pretty_url());
+            *session.card.doing.borrow_mut() = Some((flow.meta.id, line));
+        }
+        Self { services, flow, wants, recorded: true, card: session.card.clone() }
     }
 
     /// A CONNECT request: a flow for hooks, which no recorder gets.
@@ -62,7 +67,7 @@ impl Exchange {
             let meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
             Box::new(HttpFlow { meta, request: request(now), response: None, websocket: None, killed: false })
         });
-        Self { services, flow, wants, recorded: false }
+        Self { services, flow, wants, recorded: false, card: session.card.clone() }
     }
 
     /// The flow, if there is one.
@@ -181,6 +186,7 @@ impl Exchange {
 impl Drop for Exchange {
     /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
     fn drop(&mut self) {
+        self.card.doing.take();
         if let Some(mut flow) = self.flow.take()
             && self.recorded
         {

@@ -100,8 +100,7 @@ pub async fn converse(mut session: Session) -> Outcome {
             After::Again => {}
             After::Close => break,
             After::Abort => {
-                session.client_io.reset_on_close();
-                close_server(&mut session).await;
+                crate::proto::break_off(session).await;
                 return Outcome::Closed;
             }
             After::Tunnel => {
