@@ -89,7 +89,12 @@ pub const TICK_MS: u64 = 50;
 impl Timers {
     /// Timers on that clock.
     pub fn new(clock: Clock) -> Rc<Self> {
-        Rc::new(Self { clock, waits: RefCell::default(), earliest: Cell::new(u64::MAX), sleeper: RefCell::default() })
+        Rc::new(Self {
+            clock,
+            waits: RefCell::default(),
+            earliest: Cell::new(u64::MAX),
+            sleeper: RefCell::default(),
+        })
     }
 
     /// The clock behind the timers.

@@ -1,10 +1,9 @@
 //! ringtap.
 pub mod addr;
 pub mod buf;
-pub mod clock;
-pub mod ring;
 pub mod ca;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod engine;
@@ -12,6 +11,7 @@ pub mod flow;
 pub mod hooks;
 pub mod mode;
 pub mod proto;
+pub mod ring;
 pub mod store;
 pub mod stream;
 pub mod telemetry;

@@ -12,7 +12,8 @@ use crate::engine::{Reply, Request};
 
 /// The command's flags.
 pub(super) fn command() -> Command {
-    let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the answer as JSON lines");
+    let json =
+        || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the answer as JSON lines");
     Command::new("ctl")
         .about("Ask or tell a running ringtap through its control socket")
         .subcommand_required(true)
@@ -34,11 +35,16 @@ pub(super) fn command() -> Command {
                     .help("At most so many"),
             ),
         )
-        .subcommand(Command::new("workers").about("Show workers, their counters and open sessions").arg(json()))
+        .subcommand(
+            Command::new("workers").about("Show workers, their counters and open sessions").arg(json()),
+        )
         .subcommand(Command::new("events").about("Show events as they happen").arg(json()))
         .subcommand(
             Command::new("kill").about("End a session, or all").arg(json()).arg(
-                Arg::new("id").value_name("ID|all").required(true).help("A session's id, as 'workers' shows it, or 'all'"),
+                Arg::new("id")
+                    .value_name("ID|all")
+                    .required(true)
+                    .help("A session's id, as 'workers' shows it, or 'all'"),
             ),
         )
         .subcommand(Command::new("drain").about("Finish what is under way, then exit").arg(json()))
@@ -59,7 +65,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     };
     let path = match sub.get_one::<String>("socket").or_else(|| matches.get_one::<String>("socket")) {
         Some(path) => PathBuf::from(path),
-        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".ringtap/control.sock"),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
+            .join(".ringtap/control.sock"),
     };
     match ask(&path, &request, is_set(sub, "json")) {
         Ok(code) => code,

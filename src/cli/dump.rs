@@ -18,7 +18,10 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("scripts", "addons in scripts are not part of this version"),
     ("anticache", "this option is not part of this version"),
     ("anticomp", "this option is not part of this version"),
-    ("ignore-hosts", "this option is not part of this version; exempt addresses with 'ringtap redirect bypass add'"),
+    (
+        "ignore-hosts",
+        "this option is not part of this version; exempt addresses with 'ringtap redirect bypass add'",
+    ),
     ("allow-hosts", "this option is not part of this version"),
     ("tcp-hosts", "this option is not part of this version"),
     ("map-local", "this option is not part of this version"),
@@ -51,7 +54,12 @@ pub(super) fn command() -> Command {
                 .help("Set an option by name; may be repeated ('--options' lists them)"),
         )
         .arg(Arg::new("config").long("config").value_name("FILE").help("Read options from this TOML file"))
-        .arg(Arg::new("options").long("options").action(ArgAction::SetTrue).help("Print all options with their values"))
+        .arg(
+            Arg::new("options")
+                .long("options")
+                .action(ArgAction::SetTrue)
+                .help("Print all options with their values"),
+        )
         .arg(
             Arg::new("quiet")
                 .short('q')
@@ -94,7 +102,8 @@ fn args_of(option: &'static OptionSpec) -> Vec<Arg> {
         return vec![arg.value_name(name).action(ArgAction::Append)];
     }
     let on = arg.action(ArgAction::SetTrue);
-    let mut off = Arg::new(format!("no-{}", option.name)).long(format!("no-{long}")).action(ArgAction::SetTrue);
+    let mut off =
+        Arg::new(format!("no-{}", option.name)).long(format!("no-{long}")).action(ArgAction::SetTrue);
     off = match option.name {
         "server" => off.short('n').help("Start no listeners: only read files"),
         _ => off.hide(true),

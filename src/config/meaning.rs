@@ -154,7 +154,8 @@ impl Config {
     /// # Errors
     /// A mode or address that cannot be understood, or two modes on one port.
     pub fn of(typed: &Typed) -> Result<Self, ConfigError> {
-        let modes = typed.items("mode").iter().map(|spec| ModeSpec::parse(spec)).collect::<Result<Vec<_>, _>>()?;
+        let modes =
+            typed.items("mode").iter().map(|spec| ModeSpec::parse(spec)).collect::<Result<Vec<_>, _>>()?;
         let size = |name| usize::try_from(typed.size(name).unwrap_or_default()).unwrap_or(usize::MAX);
         let confdir = expand_home(&typed.text("confdir").unwrap_or_default());
         let control_socket = match typed.text("control_socket").as_deref() {
@@ -252,13 +253,16 @@ fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
         None | Some("" | "*") => Ok(None),
         Some(text) => match text.trim_matches(['[', ']']).parse() {
             Ok(ip) => Ok(Some(ip)),
-            Err(_) => Err(ConfigError::Conflict(format!("option 'listen_host': '{text}' is no address of this machine"))),
+            Err(_) => Err(ConfigError::Conflict(format!(
+                "option 'listen_host': '{text}' is no address of this machine"
+            ))),
         },
     }
 }
 
 fn ranges(typed: &Typed, name: &'static str) -> Result<Vec<Cidr>, ConfigError> {
-    let range = |text: String| text.parse().map_err(|e| ConfigError::Conflict(format!("option '{name}': {e}")));
+    let range =
+        |text: String| text.parse().map_err(|e| ConfigError::Conflict(format!("option '{name}': {e}")));
     typed.items(name).into_iter().map(range).collect()
 }
 
@@ -293,7 +297,10 @@ mod tests {
     #[test]
     fn two_modes_on_one_port_are_refused_by_name() {
         let error = config(&["mode=regular", "mode=transparent"]).expect_err("conflict").to_string();
-        assert!(error.contains("'regular' and 'transparent'") && error.contains("transparent@8081"), "{error}");
+        assert!(
+            error.contains("'regular' and 'transparent'") && error.contains("transparent@8081"),
+            "{error}"
+        );
         config(&["mode=regular", "mode=transparent@8081"]).expect("two ports");
     }
 

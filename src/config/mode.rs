@@ -91,7 +91,9 @@ impl ModeSpec {
             ("regular", "") => Target::Regular,
             ("transparent", "") => Target::Transparent,
             ("regular" | "transparent", _) => return Err(fail(format!("mode '{name}' takes no argument"))),
-            ("reverse", "") => return Err(fail("a server is needed, e.g. reverse:https://example.com".into())),
+            ("reverse", "") => {
+                return Err(fail("a server is needed, e.g. reverse:https://example.com".into()));
+            }
             ("reverse", data) => parse_reverse(data).map_err(fail)?,
             ("osproxy", _) => return Err(fail("'osproxy' was renamed to 'local'".into())),
             ("socks5" | "upstream" | "dns" | "wireguard" | "local" | "tun", _) => {
@@ -145,7 +147,9 @@ fn parse_reverse(data: &str) -> Result<Target, String> {
         "tcp" => ReverseScheme::Tcp,
         "tls" => ReverseScheme::Tls,
         "http3" | "quic" | "udp" | "dtls" | "dns" => {
-            return Err(format!("reverse scheme '{scheme}' is not part of this version: http, https, tcp and tls are"));
+            return Err(format!(
+                "reverse scheme '{scheme}' is not part of this version: http, https, tcp and tls are"
+            ));
         }
         _ => return Err(format!("unknown scheme '{scheme}': http, https, tcp and tls are known")),
     };
@@ -163,7 +167,9 @@ fn parse_reverse(data: &str) -> Result<Target, String> {
             None => (rest, None),
         }
     };
-    if host.is_empty() || !host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':')) {
+    if host.is_empty()
+        || !host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'))
+    {
         return Err(format!("'{host}' is no host"));
     }
     let port = match (port, scheme) {

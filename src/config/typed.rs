@@ -34,7 +34,10 @@ impl Typed {
             None => (assignment, None),
         };
         let Some(option) = options::find(name) else {
-            return Err(ConfigError::Unknown { name: name.to_owned(), hint: options::hint_for_unknown(name) });
+            return Err(ConfigError::Unknown {
+                name: name.to_owned(),
+                hint: options::hint_for_unknown(name),
+            });
         };
         self.set_option(option, value, source)
     }
@@ -167,7 +170,9 @@ fn check(shape: Shape, value: &str) -> Result<(), String> {
             _ => Err(format!("a whole number from {min} to {max} is needed")),
         },
         Shape::Size | Shape::OptSize => parse_size(value).map(drop),
-        Shape::Choice(words) if !words.contains(&value) => Err(format!("one of {} is needed", words.join(", "))),
+        Shape::Choice(words) if !words.contains(&value) => {
+            Err(format!("one of {} is needed", words.join(", ")))
+        }
         _ => Ok(()),
     }
 }
@@ -188,7 +193,14 @@ mod tests {
     #[test]
     fn values_are_set_replaced_and_gathered() {
         let mut typed = Typed::default();
-        for text in ["workers=2", "workers=3", "ssl_insecure", "mode=regular", "mode=transparent@1", "allow_clients=10.0.0.0/8, ::1"] {
+        for text in [
+            "workers=2",
+            "workers=3",
+            "ssl_insecure",
+            "mode=regular",
+            "mode=transparent@1",
+            "allow_clients=10.0.0.0/8, ::1",
+        ] {
             typed.set(text, Source::CommandLine).expect(text);
         }
         assert_eq!(typed.number("workers"), 3);
@@ -221,7 +233,8 @@ mod tests {
     #[test]
     fn a_file_is_read_and_the_command_line_wins() {
         let path = std::env::temp_dir().join(format!("ringtap-typed-{}.toml", std::process::id()));
-        std::fs::write(&path, "workers = 2\nmode = [\"regular\", \"transparent@81\"]\nssl_insecure = true\n").expect("temp");
+        std::fs::write(&path, "workers = 2\nmode = [\"regular\", \"transparent@81\"]\nssl_insecure = true\n")
+            .expect("temp");
         let mut typed = Typed::default();
         typed.read_file(&path).expect("understood");
         typed.set("mode=regular@9", Source::CommandLine).expect("fits");

@@ -175,7 +175,9 @@ impl Policy {
 
     fn listens_on(&self, addr: SocketAddr) -> bool {
         self.listens.read().is_ok_and(|listens| {
-            listens.iter().any(|held| held.port() == addr.port() && (held.ip().is_unspecified() || held.ip() == addr.ip()))
+            listens.iter().any(|held| {
+                held.port() == addr.port() && (held.ip().is_unspecified() || held.ip() == addr.ip())
+            })
         })
     }
 
@@ -256,9 +258,13 @@ mod tests {
     #[test]
     fn clients_on_our_networks_may_use_explicit_modes_others_may_not() {
         let policy = policy(&[]);
-        for (client, allowed) in
-            [("10.1.2.3:5", true), ("127.0.0.1:5", true), ("10.2.0.1:5", false), ("8.8.8.8:5", false), ("[2001:db8::7]:5", false)]
-        {
+        for (client, allowed) in [
+            ("10.1.2.3:5", true),
+            ("127.0.0.1:5", true),
+            ("10.2.0.1:5", false),
+            ("8.8.8.8:5", false),
+            ("[2001:db8::7]:5", false),
+        ] {
             assert_eq!(policy.check_client(addr(client)).is_ok(), allowed, "{client}");
         }
     }
@@ -275,7 +281,9 @@ mod tests {
     fn our_own_listeners_are_never_reached() {
         let policy = policy(&[]);
         for origin in [Origin::Redirect, Origin::Operator, Origin::Request { client: addr("127.0.0.1:9") }] {
-            for to in ["127.0.0.1:8080", "10.1.0.1:8080", "[::1]:8080", "[::ffff:10.1.0.1]:8080", "0.0.0.0:8080"] {
+            for to in
+                ["127.0.0.1:8080", "10.1.0.1:8080", "[::1]:8080", "[::ffff:10.1.0.1]:8080", "0.0.0.0:8080"]
+            {
                 assert!(matches!(policy.check_destination(addr(to), origin), Err(Refusal::Loop(_))), "{to}");
             }
             assert_eq!(policy.check_destination(addr("10.9.9.9:8080"), origin), Ok(()));

@@ -44,9 +44,11 @@ impl Resolver {
                 let _permit = lookups.acquire().await.map_err(io::Error::other)?;
                 tokio::net::lookup_host((host, port)).await?.take(ADDRESSES_MAX).collect()
             }
-            Kind::Table(names) => {
-                names.iter().filter(|(name, addr)| name == host && addr.port() == port).map(|(_, addr)| *addr).collect()
-            }
+            Kind::Table(names) => names
+                .iter()
+                .filter(|(name, addr)| name == host && addr.port() == port)
+                .map(|(_, addr)| *addr)
+                .collect(),
         };
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));

@@ -168,7 +168,9 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
     lines.read_line(&mut line).await?;
     let request = match serde_json::from_str::<Request>(&line) {
         Ok(request) => request,
-        Err(error) => return say(&mut writer, &Reply::Error { reason: format!("not understood: {error}") }).await,
+        Err(error) => {
+            return say(&mut writer, &Reply::Error { reason: format!("not understood: {error}") }).await;
+        }
     };
     match request {
         Request::Flows { limit } => {
@@ -180,7 +182,8 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
                 say(&mut writer, &reply).await?;
             }
             let note = control.store.is_none().then(|| {
-                "flows are not kept in memory: start with --set flow_store_max=64m, or record with -w".to_owned()
+                "flows are not kept in memory: start with --set flow_store_max=64m, or record with -w"
+                    .to_owned()
             });
             say(&mut writer, &Reply::Done { count: shown, note }).await
         }
@@ -194,7 +197,8 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
         }
         Request::Kill { id } => kill(control, id, &mut writer).await,
         Request::Drain => {
-            say(&mut writer, &Reply::Done { count: 1, note: Some("finishing what is under way".into()) }).await?;
+            say(&mut writer, &Reply::Done { count: 1, note: Some("finishing what is under way".into()) })
+                .await?;
             control.drain.notify_one();
             Ok(())
         }
@@ -221,10 +225,13 @@ async fn say(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::Re
     writer.write_all(&line).await
 }
 
-async fn kill(control: &Control, id: Option<String>, writer: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
-    let id = match id.map(|id| id.parse()).transpose() {
-        Ok(id) => id,
-        Err(_) => return say(writer, &Reply::Error { reason: "that is no session's id".into() }).await,
+async fn kill(
+    control: &Control,
+    id: Option<String>,
+    writer: &mut (impl AsyncWriteExt + Unpin),
+) -> io::Result<()> {
+    let Ok(id) = id.map(|id| id.parse()).transpose() else {
+        return say(writer, &Reply::Error { reason: "that is no session's id".into() }).await;
     };
     let mut count = 0;
     for worker in &control.workers {

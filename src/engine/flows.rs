@@ -42,10 +42,13 @@ impl Sinks {
     /// The recording cannot be opened.
     pub(super) fn open(config: &Config) -> Result<Self, String> {
         let recorder = match &config.save_stream_file {
-            Some(path) => Some(RecorderFile::open(path).map_err(|e| format!("option 'save_stream_file': {e}"))?),
+            Some(path) => {
+                Some(RecorderFile::open(path).map_err(|e| format!("option 'save_stream_file': {e}"))?)
+            }
             None => None,
         };
-        let store = (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
+        let store =
+            (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
         let (events, _) = broadcast::channel(EVENTS_MAX);
         Ok(Self { recorder, store, events, detail: config.flow_detail, showhost: config.showhost })
     }
@@ -57,7 +60,11 @@ impl Sinks {
 }
 
 /// Starts the thread. It ends when every sender is gone, with everything written.
-pub(super) fn spawn(sinks: Sinks, batches: Receiver<Vec<Flow>>, backlog: Arc<Backlog>) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(
+    sinks: Sinks,
+    batches: Receiver<Vec<Flow>>,
+    backlog: Arc<Backlog>,
+) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("ringtap-flows".into()).spawn(move || run(sinks, &batches, &backlog))
 }
 

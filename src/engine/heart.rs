@@ -28,7 +28,9 @@ impl Heart {
     pub(super) async fn beat(&mut self, workers: &[mpsc::Sender<ToWorker>]) {
         if !all_answer(workers).await {
             if !self.hung {
-                tracing::error!("a worker does not answer: redirect rules with --on-failure open now bypass us");
+                tracing::error!(
+                    "a worker does not answer: redirect rules with --on-failure open now bypass us"
+                );
             }
             self.hung = true;
             return;
@@ -50,7 +52,7 @@ impl Heart {
     /// New connections bypass us from now on.
     pub(super) fn stop(&mut self) {
         for port in &mut self.ports {
-            let _ = port.stop();
+            port.stop();
         }
     }
 }

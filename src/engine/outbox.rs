@@ -91,7 +91,9 @@ impl WorkerOutbox {
         if batch.is_empty() {
             return;
         }
-        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = self.sender.try_send(batch) {
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) =
+            self.sender.try_send(batch)
+        {
             let bytes: usize = batch.iter().map(Flow::cost).sum();
             self.backlog.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.backlog.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);

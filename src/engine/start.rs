@@ -140,7 +140,8 @@ pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError>
             mailbox: incoming,
             ready: ready.clone(),
         };
-        let thread = std::thread::Builder::new().name(format!("ringtap-{id}")).spawn(move || worker::run(plan))?;
+        let thread =
+            std::thread::Builder::new().name(format!("ringtap-{id}")).spawn(move || worker::run(plan))?;
         threads.push(thread);
         if let Ok(Err(error)) = readiness.recv() {
             return Err(EngineError::Worker { id, reason: error.to_string() });
@@ -182,7 +183,9 @@ fn sessions_max(config: &Config, fds: u64, workers: usize) -> usize {
         0 => by_fds,
         wanted => {
             if wanted > by_fds {
-                tracing::warn!("connections_max={wanted}, but the limit of open files ({fds}) allows {by_fds}: raise it with 'ulimit -n' or LimitNOFILE=");
+                tracing::warn!(
+                    "connections_max={wanted}, but the limit of open files ({fds}) allows {by_fds}: raise it with 'ulimit -n' or LimitNOFILE="
+                );
             }
             wanted.min(by_fds)
         }
@@ -213,7 +216,11 @@ fn bind_all(config: &Config, workers: usize, policy: &SharedPolicy) -> Result<Ve
                 // a machine without IPv6 still serves IPv4
                 Err(e) if addr.is_ipv6() && addrs.len() > 1 && no_such_family(&e) => {}
                 Err(e) => {
-                    return Err(EngineError::Listen { addr: *addr, mode: mode.to_string(), reason: listen_reason(&e, *addr) });
+                    return Err(EngineError::Listen {
+                        addr: *addr,
+                        mode: mode.to_string(),
+                        reason: listen_reason(&e, *addr),
+                    });
                 }
             }
         }
@@ -271,7 +278,8 @@ async fn oversee(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let ports: Vec<u16> = config.modes.iter().map(|mode| mode.listen_port.unwrap_or(config.listen_port)).collect();
+    let ports: Vec<u16> =
+        config.modes.iter().map(|mode| mode.listen_port.unwrap_or(config.listen_port)).collect();
     let mut heart = Heart::new(if config.has_transparent() { &ports } else { &[] });
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -4,9 +4,7 @@ use std::rc::Rc;
 
 use super::{Flowed, Hook, Hooks};
 use crate::clock::Clock;
-use crate::flow::{
-    Client, ClientHelloData, HttpFlow, LayerChoice, ServerConnectionData, TcpFlow, TlsData,
-};
+use crate::flow::{Client, ClientHelloData, HttpFlow, LayerChoice, ServerConnectionData, TcpFlow, TlsData};
 
 /// What a hook is about.
 #[derive(Debug)]

@@ -30,7 +30,8 @@ struct Slot {
 impl Chain {
     /// A chain of these addons. A hold that is not answered within `hold_timeout_ms` goes on unchanged.
     pub fn new(addons: Vec<Box<dyn Addon>>, timers: Rc<Timers>, hold_timeout_ms: u64) -> Self {
-        let slot = |addon: Box<dyn Addon>| Slot { wants: Cell::new(addon.wants()), addon: RefCell::new(addon) };
+        let slot =
+            |addon: Box<dyn Addon>| Slot { wants: Cell::new(addon.wants()), addon: RefCell::new(addon) };
         let slots: Vec<Slot> = addons.into_iter().map(slot).collect();
         let clock = Rc::new(timers.clock().clone());
         let chain = Self { slots, wants: Cell::default(), timers, clock, hold_timeout_ms };

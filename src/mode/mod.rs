@@ -50,10 +50,12 @@ pub fn enter(mode: &ModeSpec, tcp: TcpStream, services: &Rc<Services>) -> Result
     let way = match &mode.target {
         Target::Transparent => {
             let wanted = OriginalDst::from(sockopt::original_dst(tcp.as_fd(), local).unwrap_or(local));
-            services.policy.check_destination(wanted.0, Origin::Redirect).map_err(|refusal| match refusal {
-                Refusal::Loop(_) => NotTaken::NotRedirected(peer),
-                other => NotTaken::Refused(other),
-            })?;
+            services.policy.check_destination(wanted.0, Origin::Redirect).map_err(
+                |refusal| match refusal {
+                    Refusal::Loop(_) => NotTaken::NotRedirected(peer),
+                    other => NotTaken::Refused(other),
+                },
+            )?;
             client.sockname = Some(wanted.0);
             server.address = Some((wanted.ip().to_string(), wanted.port()));
             Way::Transparent

@@ -101,7 +101,8 @@ enum First {
 /// Waits for the client's first bytes. Where a server may speak first, a silent client gets connected to it, and
 /// whoever speaks decides: a browser that connects ahead of need is still met as what it turns out to be.
 async fn first_bytes(session: &mut Session, seen: usize) -> First {
-    let may_be_server_first = !matches!(session.way, Way::Proxy) && session.client.alpn.as_deref() != Some(b"http/1.1");
+    let may_be_server_first =
+        !matches!(session.way, Way::Proxy) && session.client.alpn.as_deref() != Some(b"http/1.1");
     let timers = session.services.timers.clone();
     let patience = session.services.config.timeouts.keepalive_ms;
     if may_be_server_first && seen == 1 {

@@ -164,8 +164,7 @@ async fn notify(session: &mut Session, hook: Hook) {
     if !chain.wants().contains(hook) {
         return;
     }
-    let mut data =
-        ServerConnectionData { server: (*session.server).clone(), client: session.client.clone() };
+    let mut data = ServerConnectionData { server: (*session.server).clone(), client: session.client.clone() };
     chain.run(hook, Subject::Server(&mut data)).await;
     session.server = Arc::new(data.server);
 }

@@ -216,6 +216,7 @@ pub struct Session {
 }
 
 /// What comes after a layer.
+#[expect(clippy::large_enum_variant, reason = "it is moved once per layer, never stored")]
 pub enum Outcome {
     /// The session is over.
     Closed,

@@ -99,12 +99,13 @@ impl Listening {
         if !more {
             self.armed.set(None);
         }
-        let accepted = result.map(|fd| owned(fd));
+        let accepted = result.map(owned);
         let cancelled = matches!(&accepted, Err(e) if e.raw_os_error() == Some(nix::libc::ECANCELED));
         if !cancelled {
             let mut waiting = self.waiting.borrow_mut();
             waiting.push_back(accepted);
-            if waiting.len() >= WAITING_MAX && !self.key_pending_cancel.replace(true)
+            if waiting.len() >= WAITING_MAX
+                && !self.key_pending_cancel.replace(true)
                 && let Some(key) = self.armed.get()
             {
                 ring.cancel(key);

@@ -19,13 +19,19 @@ pub enum Unfit {
         found: String,
     },
     /// io_uring is switched off by sysctl.
-    #[error("io_uring is disabled by kernel.io_uring_disabled={0}: run 'sysctl -w kernel.io_uring_disabled=0'")]
+    #[error(
+        "io_uring is disabled by kernel.io_uring_disabled={0}: run 'sysctl -w kernel.io_uring_disabled=0'"
+    )]
     Disabled(String),
     /// io_uring is refused.
-    #[error("io_uring is refused ({0}): a seccomp profile (Docker's default one does) or an LSM blocks io_uring_setup; run with a profile that allows it, e.g. 'docker run --security-opt seccomp=unconfined'")]
+    #[error(
+        "io_uring is refused ({0}): a seccomp profile (Docker's default one does) or an LSM blocks io_uring_setup; run with a profile that allows it, e.g. 'docker run --security-opt seccomp=unconfined'"
+    )]
     Refused(io::Error),
     /// No memory may be locked.
-    #[error("io_uring could not lock memory ({0}): raise the limit with 'ulimit -l unlimited' or LimitMEMLOCK=infinity in the unit")]
+    #[error(
+        "io_uring could not lock memory ({0}): raise the limit with 'ulimit -l unlimited' or LimitMEMLOCK=infinity in the unit"
+    )]
     Memlock(io::Error),
     /// The kernel was built without io_uring.
     #[error("this kernel has no io_uring ({0}): it needs CONFIG_IO_URING=y")]
@@ -54,7 +60,9 @@ pub fn check() -> Result<(), Unfit> {
 fn explain(error: io::Error) -> Unfit {
     let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     match error.raw_os_error() {
-        Some(nix::libc::EPERM) if !matches!(sysctl.trim(), "" | "0") => Unfit::Disabled(sysctl.trim().to_owned()),
+        Some(nix::libc::EPERM) if !matches!(sysctl.trim(), "" | "0") => {
+            Unfit::Disabled(sysctl.trim().to_owned())
+        }
         Some(nix::libc::EPERM | nix::libc::EACCES) => Unfit::Refused(error),
         Some(nix::libc::ENOMEM) => Unfit::Memlock(error),
         Some(nix::libc::ENOSYS) => Unfit::Missing(error),

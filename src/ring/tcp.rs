@@ -108,7 +108,8 @@ pub struct ConnectOptions {
 impl TcpStream {
     /// Takes over a connected, blocking socket (a non-blocking one would fail where the ring would wait).
     pub fn from_fd(ring: &Ring, fd: OwnedFd) -> Self {
-        let socket = Socket { fd, closed: Cell::new(false), recv: RefCell::default(), send: RefCell::default() };
+        let socket =
+            Socket { fd, closed: Cell::new(false), recv: RefCell::default(), send: RefCell::default() };
         Self { ring: ring.clone(), socket: Rc::new(socket) }
     }
 
@@ -121,7 +122,8 @@ impl TcpStream {
         let raw = types::Fd(fd.as_raw_fd());
         let addr = SockAddr::from(addr);
         let fd = RefCell::new(Some(fd));
-        let connecting = Rc::new(Connecting { fd, addr, result: RefCell::default(), waker: RefCell::default() });
+        let connecting =
+            Rc::new(Connecting { fd, addr, result: RefCell::default(), waker: RefCell::default() });
         let entry = opcode::Connect::new(raw, connecting.addr.as_ptr().cast(), connecting.addr.len());
         let key = ring.0.start(Op::Connect(connecting.clone()), entry.build());
         let mut guard = CancelConnect { ring, key: Some(key) };
@@ -233,7 +235,11 @@ impl Drop for TcpStream {
 }
 
 impl Socket {
-    fn poll_read(self: &Rc<Self>, ring: &Rc<Inner>, cx: &mut Context<'_>) -> Poll<io::Result<Option<Buffer>>> {
+    fn poll_read(
+        self: &Rc<Self>,
+        ring: &Rc<Inner>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Buffer>>> {
         let mut recv = self.recv.borrow_mut();
         if let Some(buffer) = recv.queue.pop_front() {
             recv.queued -= buffer.len();

@@ -193,7 +193,12 @@ impl Inner {
             match entered {
                 Ok(_) => {}
                 // the kernel wants completions to be reaped first, or was interrupted
-                Err(e) if matches!(e.raw_os_error(), Some(nix::libc::EBUSY | nix::libc::EAGAIN | nix::libc::EINTR)) => {
+                Err(e)
+                    if matches!(
+                        e.raw_os_error(),
+                        Some(nix::libc::EBUSY | nix::libc::EAGAIN | nix::libc::EINTR)
+                    ) =>
+                {
                     self.queued.set(1);
                 }
                 Err(e) => return Err(e),
@@ -217,11 +222,13 @@ impl Inner {
             let mut ops = self.ops.borrow_mut();
             if more { ops.get(key).cloned() } else { ops.try_remove(key) }
         };
-        let result = if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result.unsigned_abs()) };
+        let result =
+            if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result.unsigned_abs()) };
         match op {
             Some(Op::Recv(socket)) => {
-                let buffer = cqueue::buffer_select(flags)
-                    .map(|bid| self.provided.borrow_mut().take(bid, result.as_ref().map_or(0, |n| *n as usize)));
+                let buffer = cqueue::buffer_select(flags).map(|bid| {
+                    self.provided.borrow_mut().take(bid, result.as_ref().map_or(0, |n| *n as usize))
+                });
                 self.provided.borrow_mut().refill(&self.pool);
                 socket.received(self, result, buffer, more);
             }

@@ -88,7 +88,9 @@ impl Stream {
             return Poll::Ready(Ok(chunk));
         }
         match &self.kind {
-            Kind::Tcp(tcp) => tcp.poll_read(cx).map_ok(|buffer| buffer.map(Buffer::freeze).unwrap_or_default()),
+            Kind::Tcp(tcp) => {
+                tcp.poll_read(cx).map_ok(|buffer| buffer.map(Buffer::freeze).unwrap_or_default())
+            }
             Kind::Pipe(pipe) => pipe.poll_read(cx),
             Kind::Wrapped(wrapped) => self.poll_read_wrapped(wrapped, cx),
         }

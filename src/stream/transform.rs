@@ -50,7 +50,10 @@ impl TransformError {
 
     /// The connection ended without a proper goodbye (RFC 8446 §6.1).
     pub fn truncated() -> Self {
-        Self { kind: io::ErrorKind::UnexpectedEof, reason: "connection closed without TLS close_notify".into() }
+        Self {
+            kind: io::ErrorKind::UnexpectedEof,
+            reason: "connection closed without TLS close_notify".into(),
+        }
     }
 }
 

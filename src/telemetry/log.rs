@@ -26,7 +26,8 @@ pub fn start(level: LogLevel) {
     let (lines, incoming) = sync_channel(LINES_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
     let queue = Queue { lines, dropped: dropped.clone() };
-    let writer = std::thread::Builder::new().name("ringtap-log".into()).spawn(move || write(&incoming, &dropped));
+    let writer =
+        std::thread::Builder::new().name("ringtap-log".into()).spawn(move || write(&incoming, &dropped));
     let builder = tracing_subscriber::fmt()
         .with_max_level(filter)
         .with_timer(LocalTime)
@@ -105,7 +106,9 @@ impl Write for LineWriter {
 
 impl Drop for LineWriter {
     fn drop(&mut self) {
-        if !self.line.is_empty() && self.queue.lines.try_send(Line::Text(std::mem::take(&mut self.line))).is_err() {
+        if !self.line.is_empty()
+            && self.queue.lines.try_send(Line::Text(std::mem::take(&mut self.line))).is_err()
+        {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

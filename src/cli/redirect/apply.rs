@@ -103,7 +103,10 @@ pub(crate) fn apply(matches: &ArgMatches) -> Result<String, Error> {
     }
     state::store(&directory, &settings, owner)?;
     let mut said = said(&settings);
-    if settings.on_failure == OnFailure::Open && check::is_listened(settings.to_port) && !await_life(&settings)? {
+    if settings.on_failure == OnFailure::Open
+        && check::is_listened(settings.to_port)
+        && !await_life(&settings)?
+    {
         let _ = writeln!(
             said,
             "note: something listens on port {}, but gives no sign of life yet: traffic passes by it until it does",

@@ -51,7 +51,8 @@ impl Exchange {
             Box::new(HttpFlow { meta, request, response: None, websocket: None, killed: false })
         });
         if let Some(flow) = &flow {
-            let line = format!("{} {}", String::from_utf8_lossy(&flow.request.method), flow.request.pretty_url());
+            let line =
+                format!("{} {}", String::from_utf8_lossy(&flow.request.method), flow.request.pretty_url());
             *session.card.doing.borrow_mut() = Some((flow.meta.id, line));
         }
         Self { services, flow, wants, recorded: true, card: session.card.clone() }

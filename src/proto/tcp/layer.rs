@@ -118,7 +118,12 @@ impl Tape {
     }
 
     /// Shows a message to whoever wants it; gives what is to be sent on, if anything.
-    async fn message(&self, services: &Services, from_client: bool, chunk: Chunk) -> Result<Option<Chunk>, String> {
+    async fn message(
+        &self,
+        services: &Services,
+        from_client: bool,
+        chunk: Chunk,
+    ) -> Result<Option<Chunk>, String> {
         let Some(flow) = &self.flow else { return Ok(Some(chunk)) };
         let listened = services.chain.wants().contains(Hook::TcpMessage);
         if !listened && self.recorded.get() + chunk.len() > RECORDED_MAX {

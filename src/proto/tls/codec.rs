@@ -40,12 +40,24 @@ enum Connection {
 impl TlsCodec {
     /// We are the client.
     pub fn client(connection: UnbufferedClientConnection, pool: Rc<BlockPool>) -> Self {
-        Self { connection: Connection::Client(connection), pool, held: None, established: false, failed: false }
+        Self {
+            connection: Connection::Client(connection),
+            pool,
+            held: None,
+            established: false,
+            failed: false,
+        }
     }
 
     /// We are the server.
     pub fn server(connection: UnbufferedServerConnection, pool: Rc<BlockPool>) -> Self {
-        Self { connection: Connection::Server(connection), pool, held: None, established: false, failed: false }
+        Self {
+            connection: Connection::Server(connection),
+            pool,
+            held: None,
+            established: false,
+            failed: false,
+        }
     }
 
     /// The handshake is done.
@@ -274,8 +286,12 @@ impl Drive<'_> {
 
     /// After an error rustls hands out its alert at the next call. For records it could not even frame it has
     /// none: the peer still learns that we gave up (RFC 8446 §6.2).
-    fn drain_alert<D>(&mut self, connection: &mut UnbufferedConnectionCommon<D>, rest: &mut [u8], error: &rustls::Error)
-    where
+    fn drain_alert<D>(
+        &mut self,
+        connection: &mut UnbufferedConnectionCommon<D>,
+        rest: &mut [u8],
+        error: &rustls::Error,
+    ) where
         UnbufferedConnectionCommon<D>: Process<D>,
     {
         let before = self.wire_out.as_ref().map_or(0, |out| out.len());
@@ -369,7 +385,9 @@ trait Process<D> {
     fn process<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, D>;
 }
 
-impl Process<rustls::client::ClientConnectionData> for UnbufferedConnectionCommon<rustls::client::ClientConnectionData> {
+impl Process<rustls::client::ClientConnectionData>
+    for UnbufferedConnectionCommon<rustls::client::ClientConnectionData>
+{
     fn process<'c, 'i>(
         &'c mut self,
         wire: &'i mut [u8],
@@ -378,7 +396,9 @@ impl Process<rustls::client::ClientConnectionData> for UnbufferedConnectionCommo
     }
 }
 
-impl Process<rustls::server::ServerConnectionData> for UnbufferedConnectionCommon<rustls::server::ServerConnectionData> {
+impl Process<rustls::server::ServerConnectionData>
+    for UnbufferedConnectionCommon<rustls::server::ServerConnectionData>
+{
     fn process<'c, 'i>(
         &'c mut self,
         wire: &'i mut [u8],

@@ -78,10 +78,13 @@ fn preferred(mut provider: CryptoProvider) -> CryptoProvider {
 /// A worker's configurations.
 pub struct TlsContexts {
     setup: TlsSetup,
-    servers: RefCell<Fifo<(usize, Option<Vec<u8>>), (Arc<Leaf>, Arc<ServerConfig>)>>,
+    servers: RefCell<Fifo<ServerKey, (Arc<Leaf>, Arc<ServerConfig>)>>,
     clients: RefCell<Fifo<ClientKey, Arc<ClientConfig>>>,
 }
 
+/// A leaf, by its address, and the ALPN answer.
+type ServerKey = (usize, Option<Vec<u8>>);
+/// Address, server name, ALPN offer.
 type ClientKey = (SocketAddr, String, Vec<Vec<u8>>);
 
 impl TlsContexts {
@@ -94,7 +97,11 @@ impl TlsContexts {
     ///
     /// # Errors
     /// The library refuses.
-    pub fn for_client(&self, leaf: &Arc<Leaf>, alpn: Option<&[u8]>) -> Result<Arc<ServerConfig>, TlsSetupError> {
+    pub fn for_client(
+        &self,
+        leaf: &Arc<Leaf>,
+        alpn: Option<&[u8]>,
+    ) -> Result<Arc<ServerConfig>, TlsSetupError> {
         // the entry holds the leaf, so its address cannot be another's
         let key = (Arc::as_ptr(leaf) as usize, alpn.map(<[u8]>::to_vec));
         if let Some((_, config)) = self.servers.borrow().get(&key) {

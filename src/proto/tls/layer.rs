@@ -64,7 +64,8 @@ pub async fn intercept(mut session: Session) -> Outcome {
     }
     match meet_client(&mut session, &offers).await {
         Ok((codec, early)) => {
-            let stream = std::mem::replace(&mut session.client_io, Stream::from(crate::stream::Pipe::pair().0));
+            let stream =
+                std::mem::replace(&mut session.client_io, Stream::from(crate::stream::Pipe::pair().0));
             session.client_io = stream.wrap(Box::new(codec), early);
             Outcome::Next(session)
         }
@@ -121,7 +122,8 @@ fn prepare_server(session: &mut Session, hello: &ClientHello, offers: &[Vec<u8>]
     }
     let reverse = matches!(session.way, crate::proto::session::Way::Reverse(_));
     let host = session.server.address.as_ref().map(|(host, _)| host.clone());
-    let name = if reverse && !session.services.config.keep_host_header { host } else { hello.sni.clone().or(host) };
+    let name =
+        if reverse && !session.services.config.keep_host_header { host } else { hello.sni.clone().or(host) };
     let server = session.server_mut();
     server.tls = true;
     server.sni = name;
@@ -207,7 +209,8 @@ async fn meet_client(session: &mut Session, offers: &[Vec<u8>]) -> Result<(TlsCo
     let timeout = session.services.config.timeouts.tls_ms;
     let timers = session.services.timers.clone();
     let shaking = shake(&mut codec, &session.client_io, Step::default());
-    let early = timers.timeout(timeout, shaking).await.map_err(|_| "the handshake took too long".to_owned())??;
+    let early =
+        timers.timeout(timeout, shaking).await.map_err(|_| "the handshake took too long".to_owned())??;
     count(&session.services.counters.tls_client_established);
     let now = session.services.now();
     let state = codec.state();
@@ -264,7 +267,10 @@ async fn shake(codec: &mut TlsCodec, stream: &Stream, mut step: Step) -> Result<
 async fn client_failed(mut session: Session, reason: String) -> Outcome {
     count(&session.services.counters.tls_client_failed);
     let name = session.client.sni.clone().unwrap_or_else(|| session.destination_text());
-    let hint = if reason.contains("CertificateUnknown") || reason.contains("UnknownCA") || reason.contains("BadCertificate") {
+    let hint = if reason.contains("CertificateUnknown")
+        || reason.contains("UnknownCA")
+        || reason.contains("BadCertificate")
+    {
         " (does the client trust our CA?)"
     } else {
         ""

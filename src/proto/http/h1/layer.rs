@@ -7,7 +7,6 @@
 //!     client ◀─ body ◀─ responseheaders ◀─ head (1xx pass by) ◀──────────┤ meanwhile: rest of the body
 //! ```
 
-use std::future::Future;
 use std::pin::pin;
 
 use super::codec::{HeadLimits, RequestHead, ResponseHead, write_simple_response};
@@ -95,7 +94,11 @@ pub async fn converse(mut session: Session) -> Outcome {
     };
     loop {
         let after = exchange(&mut session, &mut talk).await;
-        let after = if session.services.draining.is_on() && matches!(after, After::Again) { After::Close } else { after };
+        let after = if session.services.draining.is_on() && matches!(after, After::Again) {
+            After::Close
+        } else {
+            after
+        };
         match after {
             After::Again => {}
             After::Close => break,
@@ -137,7 +140,8 @@ async fn exchange(session: &mut Session, talk: &mut Talk) -> After {
         return connect(session, talk, length, &route).await;
     }
     steer(session, talk, &route).await;
-    let mut exchange = Exchange::begin(session, |now| requests::flow_request(session, talk, length, &route, now));
+    let mut exchange =
+        Exchange::begin(session, |now| requests::flow_request(session, talk, length, &route, now));
     match requests::prepare(session, talk, &mut exchange, length, &route).await {
         Prepared::Send(outgoing) => send(session, talk, exchange, outgoing).await,
         Prepared::Answered => responses::answer_of_addon(session, talk, exchange).await,
@@ -181,7 +185,8 @@ pub(super) async fn refuse(session: &Session, exchange: Exchange, refusal: Refus
 
 /// RFC 9110 §9.3.6: a tunnel to the named server.
 async fn connect(session: &mut Session, talk: &mut Talk, length: usize, route: &Route) -> After {
-    let mut exchange = Exchange::tunnel(session, |now| requests::flow_request(session, talk, length, route, now));
+    let mut exchange =
+        Exchange::tunnel(session, |now| requests::flow_request(session, talk, length, route, now));
     talk.client.take(length);
     steer(session, talk, route).await;
     match exchange.run(Hook::HttpConnect).await {
@@ -232,7 +237,8 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
             }
             exchange.refresh(session);
             let passage = Passage::new(super::codec::BodyFraming::None, exchange.tape(), None);
-            let (sent, head) = request_and_head(session, talk, &mut exchange, Outgoing { first, passage }).await;
+            let (sent, head) =
+                request_and_head(session, talk, &mut exchange, Outgoing { first, passage }).await;
             finish(session, talk, exchange, sent, head).await
         }
         (head, _) => finish(session, talk, exchange, sent, head).await,
@@ -275,13 +281,23 @@ async fn finish(
         }
         (Err(no_head), _) => {
             let refusal = match no_head {
-                NoHead::Closed => Refusal { status: 502, reason: "server closed the connection without a response".into() },
-                NoHead::Truncated => Refusal { status: 502, reason: "server closed the connection inside the response's head".into() },
+                NoHead::Closed => {
+                    Refusal { status: 502, reason: "server closed the connection without a response".into() }
+                }
+                NoHead::Truncated => Refusal {
+                    status: 502,
+                    reason: "server closed the connection inside the response's head".into(),
+                },
                 NoHead::Broken(error) => Refusal { status: 502, reason: format!("server: {}", said(&error)) },
-                NoHead::Refused(error) => Refusal { status: 502, reason: format!("server sent an invalid response: {error}") },
+                NoHead::Refused(error) => {
+                    Refusal { status: 502, reason: format!("server sent an invalid response: {error}") }
+                }
                 NoHead::Slow => Refusal {
                     status: 504,
-                    reason: format!("no response within {} s", session.services.config.timeouts.response_ms / 1000),
+                    reason: format!(
+                        "no response within {} s",
+                        session.services.config.timeouts.response_ms / 1000
+                    ),
                 },
             };
             close_server(session).await;
@@ -306,7 +322,8 @@ async fn request_and_head(
     }
     let interim_to = (talk.request.version == HttpVersion::Http11).then_some(&session.client_io);
     let facts = talk.request.request_facts();
-    let mut head = pin!(final_head(&mut talk.server, server, &mut talk.response, facts, &talk.limits, interim_to));
+    let mut head =
+        pin!(final_head(&mut talk.server, server, &mut talk.response, facts, &talk.limits, interim_to));
     if !passage.is_done() {
         let result = {
             // dropped where it waits, it loses nothing: it is taken up again beside the response
@@ -349,27 +366,25 @@ async fn gone(client: &Stream) {
 }
 
 /// The head of the response; interim ones (RFC 9110 §15.2) pass by.
-fn final_head<'a>(
-    inbox: &'a mut Inbox,
-    server: &'a Stream,
-    response: &'a mut ResponseHead,
+async fn final_head(
+    inbox: &mut Inbox,
+    server: &Stream,
+    response: &mut ResponseHead,
     request: super::codec::RequestFacts,
-    limits: &'a HeadLimits,
-    interim_to: Option<&'a Stream>,
-) -> impl Future<Output = Result<usize, NoHead>> + 'a {
-    async move {
-        for _ in 0..INTERIM_MAX {
-            let length = inbox.response_head(server, response, request, limits).await?;
-            if !response.interim {
-                return Ok(length);
-            }
-            let interim = inbox.take(length);
-            if let Some(client) = interim_to {
-                client.write(Chunks::from(interim)).await.map_err(NoHead::Broken)?;
-            }
+    limits: &HeadLimits,
+    interim_to: Option<&Stream>,
+) -> Result<usize, NoHead> {
+    for _ in 0..INTERIM_MAX {
+        let length = inbox.response_head(server, response, request, limits).await?;
+        if !response.interim {
+            return Ok(length);
         }
-        Err(NoHead::Truncated)
+        let interim = inbox.take(length);
+        if let Some(client) = interim_to {
+            client.write(Chunks::from(interim)).await.map_err(NoHead::Broken)?;
+        }
     }
+    Err(NoHead::Truncated)
 }
 
 /// Interim responses before the final one.

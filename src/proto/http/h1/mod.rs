@@ -4,9 +4,9 @@ pub mod codec;
 mod inbox;
 mod layer;
 mod passage;
-mod requests;
-mod responses;
 #[cfg(test)]
 mod playbook;
+mod requests;
+mod responses;
 
 pub use layer::converse;

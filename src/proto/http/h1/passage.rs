@@ -106,9 +106,16 @@ impl Passage {
     }
 
     /// Makes sure that there is something in the inbox; leaves it empty at a proper end.
-    async fn fetch(&self, inbox: &mut Inbox, from: &Stream, timers: &Timers, idle_ms: u64) -> Result<(), Broken> {
+    async fn fetch(
+        &self,
+        inbox: &mut Inbox,
+        from: &Stream,
+        timers: &Timers,
+        idle_ms: u64,
+    ) -> Result<(), Broken> {
         let more = timers.timeout(idle_ms, inbox.more(from)).await;
-        more.map_err(|_| Broken::Sender("sends no more data".into()))?.map_err(|e| Broken::Sender(said(&e)))?;
+        more.map_err(|_| Broken::Sender("sends no more data".into()))?
+            .map_err(|e| Broken::Sender(said(&e)))?;
         if inbox.peek().is_empty() {
             self.scanner.at_eof().map_err(|e| Broken::Sender(e.to_string()))?;
         }

@@ -62,7 +62,13 @@ pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usi
             return Err(After::Close);
         }
     }
-    let head = talk.client.request_head(&session.client_io, &mut talk.request, &talk.limits, timers, timeouts.head_ms);
+    let head = talk.client.request_head(
+        &session.client_io,
+        &mut talk.request,
+        &talk.limits,
+        timers,
+        timeouts.head_ms,
+    );
     match head.await {
         Ok(length) => Ok(length),
         Err(NoHead::Refused(error)) => {
@@ -97,7 +103,8 @@ pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Rou
             Ok(Route { host: host.into(), port, tls: false, path: Bytes::new(), authority, host_field: None })
         }
         TargetForm::Absolute => {
-            let (scheme, host, port, path) = split_absolute(target).ok_or_else(|| bad("invalid URL in the request"))?;
+            let (scheme, host, port, path) =
+                split_absolute(target).ok_or_else(|| bad("invalid URL in the request"))?;
             let tls = match scheme {
                 _ if scheme.eq_ignore_ascii_case("http") => false,
                 _ if scheme.eq_ignore_ascii_case("https") => true,
@@ -121,7 +128,8 @@ pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Rou
             })
         }
         TargetForm::Origin | TargetForm::Asterisk => {
-            let host = host_field.ok_or_else(|| bad("a request to a proxy names its server: no absolute URL, no Host"))?;
+            let host = host_field
+                .ok_or_else(|| bad("a request to a proxy names its server: no absolute URL, no Host"))?;
             let default = if session.client.tls { 443 } else { 80 };
             let (host, port) = match split_authority(host) {
                 Ok((host, port)) => (host.to_owned(), port),
@@ -157,7 +165,13 @@ fn authority_text(host: &str, port: u16, default_port: u16) -> String {
 }
 
 /// The request as flows hold it.
-pub(super) fn flow_request(session: &Session, talk: &Talk, length: usize, route: &Route, now: f64) -> Request {
+pub(super) fn flow_request(
+    session: &Session,
+    talk: &Talk,
+    length: usize,
+    route: &Route,
+    now: f64,
+) -> Request {
     let head = Bytes::copy_from_slice(&talk.client.peek()[..length]);
     let request = &talk.request;
     let https = match session.way {
@@ -219,7 +233,10 @@ pub(super) async fn prepare(
         Verdict::Killed => return Prepared::Killed,
     }
     if Passage::declared_too_large(framing, config.body_size_limit) {
-        return Prepared::Refused(Refusal { status: 413, reason: "the request's body is larger than body_size_limit".into() });
+        return Prepared::Refused(Refusal {
+            status: 413,
+            reason: "the request's body is larger than body_size_limit".into(),
+        });
     }
     if exchange.collects(Hook::Request) && may_collect(session, framing) {
         return collect(session, talk, exchange, length, framing).await;
@@ -275,12 +292,24 @@ fn head_from(
     let written = match exchange.flow() {
         Some(flow) if editable => {
             let request = &flow.request;
-            write_request_head(&mut out, &request.method, &request.path, talk.request.version, &request.headers)
+            write_request_head(
+                &mut out,
+                &request.method,
+                &request.path,
+                talk.request.version,
+                &request.headers,
+            )
         }
         _ => {
             let head = Bytes::copy_from_slice(&talk.client.peek()[..length]);
             let headers = sent_headers(session, &talk.request, &head, route);
-            write_request_head(&mut out, talk.request.method.of(&head), &route.path, talk.request.version, &headers)
+            write_request_head(
+                &mut out,
+                talk.request.method.of(&head),
+                &route.path,
+                talk.request.version,
+                &headers,
+            )
         }
     };
     written.map(|()| out).map_err(|e| e.to_string())
@@ -305,7 +334,8 @@ async fn collect(
         }
     }
     let mut passage = Passage::new(framing, BodyTape::counting(), config.body_size_limit);
-    let collected = passage.collect(&mut talk.client, &session.client_io, collect_max(session), timers, idle_ms).await;
+    let collected =
+        passage.collect(&mut talk.client, &session.client_io, collect_max(session), timers, idle_ms).await;
     let (data, whole) = match collected {
         Ok(collected) => collected,
         Err(broken) => return refused(&broken),

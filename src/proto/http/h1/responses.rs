@@ -166,7 +166,8 @@ async fn collect(
     let framing = talk.response.framing;
     talk.server.take(length);
     let mut passage = Passage::new(framing, BodyTape::counting(), services.config.body_size_limit);
-    let (data, whole) = passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms).await?;
+    let (data, whole) =
+        passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms).await?;
     if !whole {
         tracing::warn!("a response's body is too long to be collected: addons do not see it");
         let mut out = edited_head(exchange)?;
@@ -199,7 +200,11 @@ async fn collect(
 }
 
 /// A response with all of its body, as it goes to an HTTP/1 client.
-fn whole_response(exchange: &mut Exchange, framing: BodyFraming, is_head: bool) -> Result<Option<Vec<u8>>, Broken> {
+fn whole_response(
+    exchange: &mut Exchange,
+    framing: BodyFraming,
+    is_head: bool,
+) -> Result<Option<Vec<u8>>, Broken> {
     let Some(response) = exchange.flow().and_then(|flow| flow.response.as_mut()) else { return Ok(None) };
     let body = response.content.clone().unwrap_or_default();
     let bodiless = is_head || response.status_code < 200 || matches!(response.status_code, 204 | 304);
@@ -208,11 +213,12 @@ fn whole_response(exchange: &mut Exchange, framing: BodyFraming, is_head: bool) 
     }
     let mut out = Vec::with_capacity(512 + body.len());
     let version = version_of(&response.http_version);
-    let written = write_response_head(&mut out, version, response.status_code, &response.reason, &response.headers)
-        .and_then(|()| match bodiless {
-            true => Ok(()),
-            false => write_body(&mut out, &response.headers, &body, response.trailers.as_ref()),
-        });
+    let written =
+        write_response_head(&mut out, version, response.status_code, &response.reason, &response.headers)
+            .and_then(|()| match bodiless {
+                true => Ok(()),
+                false => write_body(&mut out, &response.headers, &body, response.trailers.as_ref()),
+            });
     written.map(|()| Some(out)).map_err(|e| Broken::Framing(e.to_string()))
 }
 
