@@ -11,6 +11,7 @@ pub mod flow;
 pub mod hooks;
 pub mod mode;
 pub mod proto;
+pub mod redirect;
 pub mod ring;
 pub mod store;
 pub mod stream;

@@ -17,7 +17,7 @@ use lab::{
     CLIENT_MAC, CLIENT4, CLIENT6, GATEWAY4, GATEWAY6, Lab, ORIGIN4, ORIGIN6, connection, echoes, now, signal,
 };
 use nix::sys::signal::Signal;
-use ringtap::cli::redirect::heartbeat::Heartbeat;
+use ringtap::redirect::heartbeat::Heartbeat;
 
 const WAYS: [&str; 4] = [
     "--backend nft --via redirect",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ToWorker;
-use crate::cli::redirect::heartbeat::Heartbeat;
+use crate::redirect::heartbeat::Heartbeat;
 
 /// How often.
 pub(super) const BEAT: Duration = Duration::from_millis(500);

@@ -2,10 +2,10 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::settings::{
+use crate::redirect::settings::{
     DEFAULT_FWMARK, DEFAULT_MARK, DEFAULT_PORTS, DEFAULT_ROUTE_TABLE, DEFAULT_TABLE, DEFAULT_TO_PORT,
 };
-use super::state::DEFAULT_DAEMON_USER;
+use crate::redirect::state::DEFAULT_DAEMON_USER;
 
 /// `ringtap redirect` with its subcommands.
 pub fn command() -> Command {

@@ -1,32 +1,16 @@
-//! `ringtap redirect`: the rules that bend a segment's traffic to us, and what becomes of it when we are gone.
-//!
-//! `apply` loads the rules and leaves a note in `/run/ringtap`; the daemon's [`heartbeat`] finds the note and keeps the
-//! rules alive; `bypass` exempts while running; `check` looks at all of it; `remove` leaves nothing. Everything is ours
-//! alone: one nftables table, or a few chains and one jump to each, so that other firewalls stay as they are.
+//! `ringtap redirect`: print, apply, check and remove the [rules](crate::redirect), and exempt while running.
 
-mod apply;
-mod check;
 mod command;
-mod error;
-pub mod heartbeat;
-mod iptables;
-mod netlink;
-mod nft;
-mod routing;
-mod settings;
-mod state;
-mod sysctl;
-mod tool;
-mod value;
 
 use std::io::Write;
 
 use clap::ArgMatches;
 
-pub use self::command::command;
-pub use self::error::Error;
-use self::settings::{Backend, Settings};
-use self::value::{Exemption, Family};
+pub use command::command;
+
+use crate::redirect::settings::{Backend, Settings};
+use crate::redirect::value::{Exemption, Family};
+use crate::redirect::{Error, apply, check, iptables, nft, settings, state, tool, value};
 
 /// Does what `ringtap redirect ...` says and prints what an operator should know.
 ///

@@ -336,7 +336,7 @@ pub(crate) mod tests {
     /// The settings that `apply` with these flags has.
     pub(crate) fn settings(flags: &str) -> Result<Settings, Error> {
         let line = ["redirect", "print"].into_iter().chain(flags.split_whitespace());
-        let matches = super::super::command().try_get_matches_from(line).unwrap();
+        let matches = crate::cli::redirect::command().try_get_matches_from(line).unwrap();
         Settings::from_matches(matches.subcommand_matches("print").unwrap())
     }
 
