@@ -15,6 +15,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use super::outbox::Wanted;
 use super::{SessionReport, ToWorker, WorkerReport};
 use crate::flow::Flow;
+use crate::ring::process;
 use crate::store::FlowStore;
 
 /// Longest request.
@@ -136,10 +137,7 @@ pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         _ => {}
     }
     // nobody else gets in between making it and closing it to others
-    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    nix::sys::stat::umask(old);
-    let listener = bound?;
+    let listener = process::make_private(|| UnixListener::bind(path))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok((listener, SocketFile(path.to_owned())))
 }

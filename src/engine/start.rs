@@ -22,7 +22,7 @@ use crate::config::{Config, ModeSpec, Workers};
 use crate::connect::{Policy, SharedPolicy};
 use crate::hooks::AddonFactory;
 use crate::proto::tls::{TlsSetup, TlsSetupError};
-use crate::ring::{cpu, ifaces, probe, sockopt};
+use crate::ring::{cpu, ifaces, probe, process, sockopt};
 
 /// `SO_MARK` of our connections to servers; redirect rules leave them alone.
 pub(super) const UPSTREAM_MARK: u32 = 0x5254_0000;
@@ -92,8 +92,8 @@ pub enum EngineError {
 /// Why it did not start.
 pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError> {
     probe::check()?;
-    let fds = probe::raise_fd_limit();
-    if config.has_transparent() && !probe::has_net_admin() {
+    let fds = process::raise_fd_limit();
+    if config.has_transparent() && !process::has_net_admin() {
         return Err(EngineError::NetAdmin);
     }
     let clock = Clock::real();
@@ -214,7 +214,7 @@ fn bind_all(config: &Config, workers: usize, policy: &SharedPolicy) -> Result<Ve
                     tracing::info!("listening on {addr} (mode {mode})");
                 }
                 // a machine without IPv6 still serves IPv4
-                Err(e) if addr.is_ipv6() && addrs.len() > 1 && no_such_family(&e) => {}
+                Err(e) if addr.is_ipv6() && addrs.len() > 1 && process::lacks_address(&e) => {}
                 Err(e) => {
                     return Err(EngineError::Listen {
                         addr: *addr,
@@ -238,10 +238,6 @@ fn bind(addr: SocketAddr, transparent: bool, bound: &mut [Bound], mode: &Arc<Mod
         worker.push((mode.clone(), sockopt::listen(addr, transparent)?));
     }
     Ok(())
-}
-
-fn no_such_family(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(code) if code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
 }
 
 fn listen_reason(error: &io::Error, addr: SocketAddr) -> String {

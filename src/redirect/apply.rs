@@ -3,11 +3,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use clap::ArgMatches;
 use nix::net::if_::if_nametoindex;
 
 use super::error::Error;
-use super::settings::{self, Backend, OnFailure, Settings, Via};
+use super::settings::{Backend, OnFailure, Settings, Via};
 use super::value::Family;
 use super::{check, iptables, nft, routing, state, sysctl, tool};
 
@@ -55,15 +54,18 @@ fn write_iptables(out: &mut String, settings: &Settings, family: Family) {
 }
 
 /// Puts the rules in force and says what that means.
-pub(crate) fn apply(matches: &ArgMatches) -> Result<String, Error> {
-    let settings = Settings::from_matches(matches)?;
+pub(crate) fn apply(
+    settings: &Settings,
+    daemon_user: Option<&String>,
+    set_sysctls: bool,
+) -> Result<String, Error> {
     let directory = state::directory();
     tool::require_net_admin("apply the redirect")?;
-    let owner = state::daemon_account(matches.get_one("daemon-user"))?;
+    let owner = state::daemon_account(daemon_user)?;
     for iface in &settings.ifaces {
         if_nametoindex(iface.as_str()).map_err(|_| Error::NoInterface(iface.clone()))?;
     }
-    require_tools(&settings)?;
+    require_tools(settings)?;
     let others = state::others(&directory, settings.to_port);
     if let Some(other) = others.iter().find(|other| other.table == settings.table) {
         return Err(Error::value(
@@ -86,26 +88,26 @@ pub(crate) fn apply(matches: &ArgMatches) -> Result<String, Error> {
         routing::add(settings.fwmark, settings.route_table)?;
     }
     let loaded = match settings.backend {
-        Backend::Nft => nft::load(&settings),
-        Backend::Iptables => iptables::load(&settings, owner),
+        Backend::Nft => nft::load(settings),
+        Backend::Iptables => iptables::load(settings, owner),
     };
     if let Err(error) = loaded {
-        undo(&settings, before.as_ref(), &others);
+        undo(settings, before.as_ref(), &others);
         return Err(error);
     }
     if let Some(before) = &before {
-        remove_replaced(before, &settings, &others)?;
+        remove_replaced(before, settings, &others)?;
     }
-    if matches.get_flag("sysctl") {
-        for sysctl in sysctl::wanted(&settings).iter().filter(|sysctl| !sysctl::sound(sysctl)) {
+    if set_sysctls {
+        for sysctl in sysctl::wanted(settings).iter().filter(|sysctl| !sysctl::sound(sysctl)) {
             sysctl.set()?;
         }
     }
-    state::store(&directory, &settings, owner)?;
-    let mut said = said(&settings);
+    state::store(&directory, settings, owner)?;
+    let mut said = said(settings);
     if settings.on_failure == OnFailure::Open
         && check::is_listened(settings.to_port)
-        && !await_life(&settings)?
+        && !await_life(settings)?
     {
         let _ = writeln!(
             said,
@@ -131,11 +133,22 @@ fn await_life(settings: &Settings) -> Result<bool, Error> {
 const LIFE_LOOKS: u32 = 24;
 const LIFE_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// What `remove` is to take away. All but the port is for rules of which no note tells.
+pub(crate) struct Removal {
+    pub(crate) port: u16,
+    pub(crate) table: String,
+    /// The operator has named the table.
+    pub(crate) table_chosen: bool,
+    pub(crate) backend: Option<Backend>,
+    pub(crate) fwmark: u32,
+    pub(crate) route_table: u32,
+}
+
 /// Takes away what is in force for a port, or, where no note says what that is, what the flags name.
-pub(crate) fn remove(matches: &ArgMatches) -> Result<String, Error> {
+pub(crate) fn remove(removal: &Removal) -> Result<String, Error> {
     let directory = state::directory();
-    let port = settings::to_port(matches)?;
-    let (table, chosen) = (settings::table(matches)?, matches.contains_id("table"));
+    let Removal { port, table, table_chosen, .. } = removal;
+    let port = *port;
     tool::require_net_admin("remove the redirect")?;
     let others = state::others(&directory, port);
     let noted = match state::load(&directory, port) {
@@ -144,10 +157,10 @@ pub(crate) fn remove(matches: &ArgMatches) -> Result<String, Error> {
         known => known?,
     };
     let removed = match noted {
-        Some(noted) if chosen && noted.table != table => {
+        Some(noted) if *table_chosen && noted.table != *table => {
             return Err(Error::value(
                 "--table",
-                &table,
+                table,
                 format!(
                     "the redirect to port {port} is in `{}`; leave --table out, or name another --to-port",
                     noted.table
@@ -156,14 +169,14 @@ pub(crate) fn remove(matches: &ArgMatches) -> Result<String, Error> {
         }
         Some(noted) => remove_rules(&noted, &others)?,
         None => {
-            if let Some(other) = others.iter().find(|other| other.table == table) {
+            if let Some(other) = others.iter().find(|other| other.table == *table) {
                 return Err(Error::value(
                     "--table",
-                    &table,
+                    table,
                     format!("redirects to port {0}, not {port}; say --to-port {0}", other.to_port),
                 ));
             }
-            remove_unnoted(matches, &table, &others)?
+            remove_unnoted(removal, &others)?
         }
     };
     let forgotten = state::forget(&directory, port)?;
@@ -196,13 +209,14 @@ fn remove_rules(noted: &Settings, others: &[Settings]) -> Result<bool, Error> {
 }
 
 /// Without a note both backends may hold rules: one that is not installed holds none.
-fn remove_unnoted(matches: &ArgMatches, table: &str, others: &[Settings]) -> Result<bool, Error> {
+fn remove_unnoted(removal: &Removal, others: &[Settings]) -> Result<bool, Error> {
+    let table = removal.table.as_str();
     let absent = |result: Result<bool, Error>| match result {
         Err(Error::ToolMissing { .. }) => Ok(false),
         done => done,
     };
     let mut removed = false;
-    match settings::backend(matches) {
+    match removal.backend {
         Some(Backend::Nft) => removed |= nft::remove(table)?,
         Some(Backend::Iptables) => removed |= iptables::remove(table)?,
         None => {
@@ -210,7 +224,7 @@ fn remove_unnoted(matches: &ArgMatches, table: &str, others: &[Settings]) -> Res
             removed |= absent(iptables::remove(table))?;
         }
     }
-    let (mark, route_table) = (settings::fwmark(matches)?, settings::route_table(matches)?);
+    let (mark, route_table) = (removal.fwmark, removal.route_table);
     if !others.iter().any(|other| other.via == Via::Tproxy && other.route_table == route_table) {
         removed |= absent(routing::remove(mark, route_table))?;
     }

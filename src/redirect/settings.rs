@@ -1,8 +1,7 @@
-//! What the operator wants bent, checked: from flags, or back from the note `apply` left.
+//! What the operator wants bent, checked: as flags said it, or back from the note `apply` left.
 
 use std::fmt;
 
-use clap::ArgMatches;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -71,31 +70,6 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the flags of `print` and `apply`.
-    pub(crate) fn from_matches(matches: &ArgMatches) -> Result<Settings, Error> {
-        let settings = Settings {
-            backend: backend(matches).unwrap_or(Backend::Nft),
-            via: via(matches)?,
-            ifaces: parsed_all(matches, "iface", "--iface", iface)?,
-            from: Cidr::disjoint(parsed_all(matches, "from", "--from", str::parse)?),
-            except: exemptions(parsed_all(matches, "except", "--except", str::parse)?),
-            ports: parsed(matches, "ports", "--ports", DEFAULT_PORTS, str::parse)?,
-            to_port: to_port(matches)?,
-            on_failure: match text(matches, "on-failure") {
-                Some("closed") => OnFailure::Closed,
-                _ => OnFailure::Open,
-            },
-            quic_rejected: text(matches, "quic") != Some("allow"),
-            own_traffic: matches.get_flag("own-traffic"),
-            mark: parsed(matches, "mark", "--mark", DEFAULT_MARK, str::parse)?,
-            fwmark: fwmark(matches)?,
-            route_table: route_table(matches)?,
-            table: table(matches)?,
-        };
-        settings.fit_together()?;
-        Ok(settings)
-    }
-
     /// What a note must fulfil before root acts on it: its owner is the daemon's account, not root.
     pub(crate) fn verify(&self) -> Result<(), String> {
         for name in &self.ifaces {
@@ -105,7 +79,8 @@ impl Settings {
         self.fit_together().map_err(|error| error.to_string())
     }
 
-    fn fit_together(&self) -> Result<(), Error> {
+    /// Whether they make sense as a whole.
+    pub(crate) fn fit_together(&self) -> Result<(), Error> {
         if self.ifaces.is_empty() && self.from.is_empty() && !self.own_traffic {
             return Err(Error::flags(
                 "--iface",
@@ -212,49 +187,25 @@ impl fmt::Display for Settings {
     }
 }
 
-/// `--backend`, if the operator chose one.
-pub(crate) fn backend(matches: &ArgMatches) -> Option<Backend> {
-    text(matches, "backend").map(|name| if name == "iptables" { Backend::Iptables } else { Backend::Nft })
-}
-
-/// `--to-port`: also the name under which `apply` leaves its note.
-pub(crate) fn to_port(matches: &ArgMatches) -> Result<u16, Error> {
-    parsed(matches, "to-port", "--to-port", DEFAULT_TO_PORT, value::port)
-}
-
-pub(crate) fn table(matches: &ArgMatches) -> Result<String, Error> {
-    parsed(matches, "table", "--table", DEFAULT_TABLE, table_name)
-}
-
-pub(crate) fn fwmark(matches: &ArgMatches) -> Result<u32, Error> {
-    let nonzero = |text: &str| match value::number(text)? {
+/// A mark that tells TPROXY's packets from others.
+pub(crate) fn fwmark(text: &str) -> Result<u32, String> {
+    match value::number(text)? {
         0 => Err("is what unmarked packets carry; choose another mark".to_owned()),
         mark => Ok(mark),
-    };
-    parsed(matches, "fwmark", "--fwmark", DEFAULT_FWMARK, nonzero)
+    }
 }
 
-pub(crate) fn route_table(matches: &ArgMatches) -> Result<u32, Error> {
+/// A routing table of our own.
+pub(crate) fn route_table(text: &str) -> Result<u32, String> {
     // 253 to 255 are the kernel's default, main and local tables: a catch-all route there takes the host down.
-    let ours = |text: &str| match value::number(text)? {
+    match value::number(text)? {
         0 | 253..=255 => Err("is a table of the kernel's own; choose one that is free, say 21075".to_owned()),
         table => Ok(table),
-    };
-    parsed(matches, "route-table", "--route-table", DEFAULT_ROUTE_TABLE, ours)
-}
-
-fn via(matches: &ArgMatches) -> Result<Via, Error> {
-    match (matches.get_flag("tproxy"), text(matches, "via")) {
-        (true, Some("redirect")) => {
-            Err(Error::flags("--tproxy", "contradicts --via redirect; keep one of the two"))
-        }
-        (true, _) | (_, Some("tproxy")) => Ok(Via::Tproxy),
-        _ => Ok(Via::Redirect),
     }
 }
 
 /// A name that is safe inside double quotes of a ruleset and means one interface: `+` and `*` would mean several.
-fn iface(name: &str) -> Result<String, String> {
+pub(crate) fn iface(name: &str) -> Result<String, String> {
     let fits = (1..=15).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:@-".contains(&byte))
         && !name.starts_with('-');
@@ -266,7 +217,7 @@ fn iface(name: &str) -> Result<String, String> {
 }
 
 /// Ours begin with `ringtap`: `remove` deletes the whole table, and must never be talked into somebody else's.
-fn table_name(name: &str) -> Result<String, String> {
+pub(crate) fn table_name(name: &str) -> Result<String, String> {
     let fits = name.starts_with("ringtap")
         && name.len() <= TABLE_NAME_MAX
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
@@ -279,7 +230,8 @@ fn table_name(name: &str) -> Result<String, String> {
     }
 }
 
-fn exemptions(all: Vec<Exemption>) -> Vec<Exemption> {
+/// In order, without what another one covers.
+pub(crate) fn exemptions(all: Vec<Exemption>) -> Vec<Exemption> {
     let mut clients = Vec::new();
     let mut networks = Vec::new();
     for exemption in all {
@@ -292,31 +244,6 @@ fn exemptions(all: Vec<Exemption>) -> Vec<Exemption> {
     clients.dedup();
     let networks = Cidr::disjoint(networks).into_iter().map(Exemption::Network);
     networks.chain(clients.into_iter().map(Exemption::Client)).collect()
-}
-
-fn text<'a>(matches: &'a ArgMatches, id: &str) -> Option<&'a str> {
-    matches.get_one::<String>(id).map(String::as_str)
-}
-
-fn parsed<T>(
-    matches: &ArgMatches,
-    id: &str,
-    option: &'static str,
-    default: &str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<T, Error> {
-    let text = text(matches, id).unwrap_or(default);
-    parse(text).map_err(|problem| Error::value(option, text, problem))
-}
-
-fn parsed_all<T>(
-    matches: &ArgMatches,
-    id: &str,
-    option: &'static str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, Error> {
-    let texts = matches.get_many::<String>(id).unwrap_or_default();
-    texts.map(|text| parse(text).map_err(|problem| Error::value(option, text, problem))).collect()
 }
 
 /// chain names are made from it, and xtables ends at 28 characters
@@ -337,7 +264,7 @@ pub(crate) mod tests {
     pub(crate) fn settings(flags: &str) -> Result<Settings, Error> {
         let line = ["redirect", "print"].into_iter().chain(flags.split_whitespace());
         let matches = crate::cli::redirect::command().try_get_matches_from(line).unwrap();
-        Settings::from_matches(matches.subcommand_matches("print").unwrap())
+        crate::cli::redirect::flags::settings(matches.subcommand_matches("print").unwrap())
     }
 
     const EVERYTHING: &str = "--iface lan0 --iface br-lan.7 --from 10.0.0.0/8 --from fd00::/8 --except 10.2.0.0/16 \

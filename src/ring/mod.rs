@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod ifaces;
 pub mod probe;
+pub mod process;
 pub mod runtime;
 pub mod sockopt;
 

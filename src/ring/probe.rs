@@ -70,23 +70,6 @@ fn explain(error: io::Error) -> Unfit {
     }
 }
 
-/// Whether this process holds `CAP_NET_ADMIN`: needed for TPROXY sockets and for marking our own connections.
-pub fn has_net_admin() -> bool {
-    const CAP_NET_ADMIN: u64 = 12;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .is_some_and(|bits| bits & (1 << CAP_NET_ADMIN) != 0)
-}
-
-/// How many descriptors this process may open, after raising the soft limit to the hard one.
-pub fn raise_fd_limit() -> u64 {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
-    if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
-}
-
 fn parse_release(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(['.', '-']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

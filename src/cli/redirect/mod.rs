@@ -1,6 +1,7 @@
 //! `ringtap redirect`: print, apply, check and remove the [rules](crate::redirect), and exempt while running.
 
 mod command;
+pub(crate) mod flags;
 
 use std::io::Write;
 
@@ -10,7 +11,7 @@ pub use command::command;
 
 use crate::redirect::settings::{Backend, Settings};
 use crate::redirect::value::{Exemption, Family};
-use crate::redirect::{Error, apply, check, iptables, nft, settings, state, tool, value};
+use crate::redirect::{Error, apply, check, iptables, nft, state, tool, value};
 
 /// Does what `ringtap redirect ...` says and prints what an operator should know.
 ///
@@ -20,16 +21,20 @@ use crate::redirect::{Error, apply, check, iptables, nft, settings, state, tool,
 pub fn run(matches: &ArgMatches) -> Result<(), Error> {
     match matches.subcommand() {
         Some(("print", matches)) => print(matches),
-        Some(("apply", matches)) => apply::apply(matches).map(|said| say(&said)),
+        Some(("apply", matches)) => {
+            let settings = flags::settings(matches)?;
+            apply::apply(&settings, matches.get_one("daemon-user"), matches.get_flag("sysctl"))
+                .map(|said| say(&said))
+        }
         Some(("check", matches)) => check(matches),
-        Some(("remove", matches)) => apply::remove(matches).map(|said| say(&said)),
+        Some(("remove", matches)) => apply::remove(&flags::removal(matches)?).map(|said| say(&said)),
         Some(("bypass", matches)) => bypass(matches),
         _ => Err(Error::flags("redirect", "needs one of print, apply, check, remove, bypass")),
     }
 }
 
 fn print(matches: &ArgMatches) -> Result<(), Error> {
-    let settings = Settings::from_matches(matches)?;
+    let settings = flags::settings(matches)?;
     let family = match matches.get_one::<String>("family").map(String::as_str) {
         Some(_) if settings.backend == Backend::Nft => {
             return Err(Error::flags(
@@ -46,7 +51,7 @@ fn print(matches: &ArgMatches) -> Result<(), Error> {
 }
 
 fn check(matches: &ArgMatches) -> Result<(), Error> {
-    let settings = apply::noted(&state::directory(), settings::to_port(matches)?)?;
+    let settings = apply::noted(&state::directory(), flags::to_port(matches)?)?;
     tool::require_net_admin("read the firewall's rules")?;
     let report = check::check(&settings)?;
     say(&report.text);
@@ -57,7 +62,7 @@ fn bypass(matches: &ArgMatches) -> Result<(), Error> {
     let Some((verb, matches)) = matches.subcommand() else {
         return Err(Error::flags("bypass", "needs one of add, del, list"));
     };
-    let settings = apply::noted(&state::directory(), settings::to_port(matches)?)?;
+    let settings = apply::noted(&state::directory(), flags::to_port(matches)?)?;
     if verb == "list" {
         tool::require_net_admin("list the exemptions")?;
         return bypass_list(&settings);
