@@ -1,4 +1,5 @@
 //! ringtap.
+
 pub mod addr;
 pub mod buf;
 pub mod ca;

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{USAGE, is_set};
 use crate::config::{Config, ConfigError, LogLevel, OPTIONS, OptionSpec, Shape, Source, Typed};
 use crate::engine;
+use crate::flow::Flow;
 use crate::store::FlowReader;
 use crate::telemetry::log;
 use crate::ui::dump::Dumper;
@@ -137,17 +138,31 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let code = match &config.rfile {
         Some(path) => read_back(path, &config),
         None if !config.server => fail("nothing to do: --no-server (-n) needs a file to read (-r FILE)"),
-        None => match engine::run(config, Vec::new()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                log::flush();
-                eprintln!("ringtap: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        None => intercept(config),
     };
     log::flush();
     code
+}
+
+fn intercept(config: Config) -> ExitCode {
+    let show = (config.flow_detail > 0).then(|| {
+        let mut dumper = dumper(&config);
+        Box::new(move |flow: &Flow| dumper.flow(flow)) as engine::Show
+    });
+    match engine::run(config, Vec::new(), show) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::flush();
+            eprintln!("ringtap: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints flows to standard output as the configuration asks.
+fn dumper(config: &Config) -> Dumper {
+    let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    Dumper::new(Box::new(io::BufWriter::new(io::stdout())), config.flow_detail, color, config.showhost)
 }
 
 fn fail(reason: &str) -> ExitCode {
@@ -207,9 +222,7 @@ fn read_back(path: &str, config: &Config) -> ExitCode {
             Err(error) => return fail(&format!("option 'rfile': {path}: {error}")),
         },
     };
-    let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let out = Box::new(io::BufWriter::new(io::stdout()));
-    let mut dumper = Dumper::new(out, config.flow_detail, color, config.showhost);
+    let mut dumper = dumper(config);
     for flow in FlowReader::new(input) {
         match flow {
             Ok(flow) => {

@@ -1,7 +1,7 @@
 //! The thread that finished flows go through: recorded, kept in memory, and printed on a thread of its own, so
 //! that a terminal nobody reads stops neither recording nor traffic.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,6 @@ use super::outbox::Backlog;
 use crate::config::Config;
 use crate::flow::Flow;
 use crate::store::{FlowStore, RecorderFile};
-use crate::ui::dump::Dumper;
 
 /// Batches that may wait in the channel.
 pub(super) const BATCHES_MAX: usize = 1024;
@@ -26,13 +25,15 @@ const EVENTS_MAX: usize = 256;
 /// How often a recording is handed to the kernel.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// Shows a person a flow; an error says that nobody looks any more.
+pub type Show = Box<dyn FnMut(&Flow) -> io::Result<()> + Send>;
+
 /// Where flows end up.
 pub(super) struct Sinks {
     pub(super) recorder: Option<RecorderFile>,
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
     pub(super) events: broadcast::Sender<Reply>,
-    pub(super) detail: u8,
-    pub(super) showhost: bool,
+    pub(super) show: Option<Show>,
 }
 
 impl Sinks {
@@ -40,7 +41,7 @@ impl Sinks {
     ///
     /// # Errors
     /// The recording cannot be opened.
-    pub(super) fn open(config: &Config) -> Result<Self, String> {
+    pub(super) fn open(config: &Config, show: Option<Show>) -> Result<Self, String> {
         let recorder = match &config.save_stream_file {
             Some(path) => {
                 Some(RecorderFile::open(path).map_err(|e| format!("option 'save_stream_file': {e}"))?)
@@ -50,12 +51,12 @@ impl Sinks {
         let store =
             (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        Ok(Self { recorder, store, events, detail: config.flow_detail, showhost: config.showhost })
+        Ok(Self { recorder, store, events, show })
     }
 
     /// Whether anybody wants flows at all.
     pub(super) fn wanted(&self) -> bool {
-        self.recorder.is_some() || self.store.is_some() || self.detail > 0
+        self.recorder.is_some() || self.store.is_some() || self.show.is_some()
     }
 }
 
@@ -69,7 +70,7 @@ pub(super) fn spawn(
 }
 
 fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: &Backlog) {
-    let printer = (sinks.detail > 0).then(|| Printer::start(sinks.detail, sinks.showhost)).flatten();
+    let printer = sinks.show.take().and_then(Printer::start);
     let mut said_lost = 0;
     loop {
         match batches.recv_timeout(FLUSH) {
@@ -135,15 +136,12 @@ struct Printer {
 }
 
 impl Printer {
-    fn start(detail: u8, showhost: bool) -> Option<Self> {
+    fn start(mut show: Show) -> Option<Self> {
         let (flows, incoming) = sync_channel::<Flow>(PRINTED_MAX);
-        let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let thread = std::thread::Builder::new().name("ringtap-print".into()).spawn(move || {
-            let out = io::BufWriter::new(io::stdout());
-            let mut dumper = Dumper::new(Box::new(out), detail, color, showhost);
             for flow in incoming {
                 // whoever closed our standard output does not want to read on
-                if dumper.flow(&flow).is_err() {
+                if show(&flow).is_err() {
                     return;
                 }
             }

@@ -8,6 +8,7 @@ mod start;
 mod worker;
 
 pub use control::{Reply, Request};
+pub use flows::Show;
 pub use start::{EngineError, run};
 
 /// What the control thread says to a worker.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::control::{self, Control};
 use super::heart::{BEAT, Heart};
 use super::outbox::{Backlog, Wanted};
-use super::{ToWorker, flows, worker};
+use super::{Show, ToWorker, flows, worker};
 use crate::ca::{Authority, CaError, LeafCache, Origin};
 use crate::clock::Clock;
 use crate::config::{Config, ModeSpec, Workers};
@@ -86,11 +86,12 @@ pub enum EngineError {
     System(#[from] io::Error),
 }
 
-/// Runs until a signal or the control socket says otherwise, then drains.
+/// Runs until a signal or the control socket says otherwise, then drains. Finished flows are shown by `show`, on a
+/// thread of its own.
 ///
 /// # Errors
 /// Why it did not start.
-pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError> {
+pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Result<(), EngineError> {
     probe::check()?;
     let fds = process::raise_fd_limit();
     if config.has_transparent() && !process::has_net_admin() {
@@ -101,7 +102,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>) -> Result<(), EngineError>
     let tls = TlsSetup::new(&config)?;
     let leaves = Arc::new(open_authority(&config, &clock)?);
     let policy = Policy::new(&config, ifaces::addresses());
-    let sinks = flows::Sinks::open(&config).map_err(EngineError::Sink)?;
+    let sinks = flows::Sinks::open(&config, show).map_err(EngineError::Sink)?;
     let store = sinks.store.clone();
     let events = sinks.events.clone();
     let backlog = Arc::new(Backlog::default());

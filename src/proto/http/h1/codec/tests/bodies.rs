@@ -1,3 +1,5 @@
+//! Where bodies end.
+
 use super::*;
 use crate::flow::Headers;
 use ChunkError::*;

@@ -1,3 +1,5 @@
+//! Heads, good and bad.
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Heads and bodies as they are written.
+
 use super::*;
 use crate::flow::{Headers, HttpVersion};
 
