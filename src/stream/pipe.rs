@@ -34,7 +34,7 @@ impl Pipe {
         (one, Pipe { incoming: b, outgoing: a, local_addr: None })
     }
 
-    /// What [`local_addr`](Self::local_addr) is to say.
+    /// What `local_addr` is to say.
     #[must_use]
     pub fn with_local_addr(mut self, addr: SocketAddr) -> Self {
         self.local_addr = Some(addr);
