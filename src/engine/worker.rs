@@ -180,7 +180,7 @@ async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) 
 }
 
 async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpStream, permit: Permit) {
-    let session = match mode::enter(&mode, tcp, &worker.services) {
+    let session = match mode::enter(&mode, tcp, &worker.services).await {
         Ok(session) => session,
         Err(mode::NotTaken::Gone(_)) => return,
         Err(refused) => {
