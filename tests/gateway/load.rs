@@ -40,7 +40,7 @@ fn ten_thousand_requests_leave_ten_thousand_flows() {
         assert_eq!(flow.at("response/status_code").text(), "200");
         assert!(flow.at("error").is_null(), "{:?}", flow.at("error"));
     }
-    mitmproxy_reads_the_same(&recording, &flows, &lab.files().sum("1k"));
+    mitmproxy_reads_the_same(&recording, &flows, lab.files().sum("1k"));
 }
 
 /// mitmproxy's own reader finds as many flows, each with the body and the headers that we find in it.
