@@ -17,7 +17,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 
-use super::client_hello::{self, ClientHello};
+use super::client_hello::{ClientHello, HelloReader};
 use super::codec::TlsCodec;
 use super::facts;
 use crate::buf::Chunks;
@@ -74,16 +74,25 @@ pub async fn intercept(mut session: Session) -> Outcome {
     }
 }
 
+/// Reads until the hello is whole, and gives all of it back to the stream.
 async fn read_hello(stream: &Stream) -> Result<ClientHello, String> {
-    let mut seen = 1;
+    let mut reader = HelloReader::default();
+    let mut bytes = stream.read().await.map_err(|e| e.to_string())?;
+    let mut gathered = Vec::new();
     loop {
-        let bytes = stream.peek(seen).await.map_err(|e| e.to_string())?;
-        match client_hello::parse(&bytes) {
-            Ok(Parsed::Done { value, .. }) => return Ok(value),
-            Ok(Parsed::NeedMore) if bytes.len() < seen => return Err("closed inside the ClientHello".into()),
-            Ok(Parsed::NeedMore) => seen = bytes.len() + 1,
-            Err(error) => return Err(error.to_string()),
+        let seen: &[u8] = if gathered.is_empty() { &bytes } else { &gathered };
+        if let Parsed::Done { value, .. } = reader.read(seen).map_err(|e| e.to_string())? {
+            stream.unread(if gathered.is_empty() { bytes } else { gathered.into() });
+            return Ok(value);
         }
+        if gathered.is_empty() {
+            gathered = bytes.to_vec();
+        }
+        bytes = stream.read().await.map_err(|e| e.to_string())?;
+        if bytes.is_empty() {
+            return Err("closed inside the ClientHello".into());
+        }
+        gathered.extend_from_slice(&bytes);
     }
 }
 
