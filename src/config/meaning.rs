@@ -58,6 +58,8 @@ pub struct Config {
     pub flow_store_max: usize,
     /// Bytes of finished flows waiting for the recorder.
     pub recorder_queue_max: usize,
+    /// Sessions wait for a recorder that cannot keep up.
+    pub record_loss_slow: bool,
     /// Bytes of forged certificates kept.
     pub leaf_cache_max: usize,
     /// Waits.
@@ -194,6 +196,7 @@ impl Config {
             connections_max: usize::try_from(typed.number("connections_max")).unwrap_or(0),
             flow_store_max: if quiet && !store_is_set { 0 } else { size("flow_store_max") },
             recorder_queue_max: size("recorder_queue_max"),
+            record_loss_slow: typed.text("record_loss").as_deref() == Some("slow"),
             leaf_cache_max: size("leaf_cache_max"),
             timeouts: Timeouts::of(typed),
             save_stream_file: typed.text("save_stream_file"),

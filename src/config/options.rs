@@ -105,6 +105,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Bytes of finished flows kept in memory for 'ringtap ctl flows', oldest dropped first; 0: none, and nothing is built for it. With -q the default is 0."),
     opt("recorder_queue_max", Shape::Size, "64m",
         "Bytes of finished flows that may wait for a slow disk; past it flows are lost, counted and said."),
+    opt("record_loss", Shape::Choice(&["drop", "slow"]), "drop",
+        "When the recorder cannot keep up: drop flows (counted, and said in the log), or slow each session's next exchange down, for at most a second."),
     opt("http_head_size_max", Shape::Size, "64k",
         "Bytes of a request's or response's head: 431 or 502 above."),
     opt("connections_max", Shape::Int(0, 10_000_000), "0",

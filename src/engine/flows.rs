@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 
 use super::control::{self, Reply};
 use super::outbox::Backlog;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::flow::Flow;
 use crate::store::{FlowStore, RecorderFile};
@@ -22,8 +23,8 @@ pub(super) const BATCHES_MAX: usize = 1024;
 const PRINTED_MAX: usize = 4096;
 /// Events that may wait for a slow listener; it loses older ones.
 const EVENTS_MAX: usize = 256;
-/// How often a recording is handed to the kernel.
-const FLUSH: Duration = Duration::from_millis(500);
+/// How often a recording is handed to the kernel: a process that is killed loses no more than this of it.
+const FLUSH_MS: u64 = 500;
 
 /// Shows a person a flow; an error says that nobody looks any more.
 pub type Show = Box<dyn FnMut(&Flow) -> io::Result<()> + Send>;
@@ -72,16 +73,22 @@ pub(super) fn spawn(
 fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: &Backlog) {
     let printer = sinks.show.take().and_then(Printer::start);
     let mut said_lost = 0;
+    let clock = Clock::real();
+    let mut flushed_ms = clock.now_ms();
     loop {
-        match batches.recv_timeout(FLUSH) {
+        match batches.recv_timeout(Duration::from_millis(FLUSH_MS)) {
             Ok(batch) => {
                 for flow in batch {
                     backlog.bytes.fetch_sub(flow.cost(), Ordering::Relaxed);
                     deal_with(&mut sinks, printer.as_ref(), flow);
                 }
             }
-            Err(RecvTimeoutError::Timeout) => flush(&mut sinks),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if clock.now_ms() - flushed_ms >= FLUSH_MS {
+            flush(&mut sinks);
+            flushed_ms = clock.now_ms();
         }
         let lost = backlog.lost.load(Ordering::Relaxed);
         if lost > said_lost {

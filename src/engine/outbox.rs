@@ -111,6 +111,10 @@ impl Outbox for WorkerOutbox {
         self.backlog.wanted.load(Ordering::Relaxed)
     }
 
+    fn is_pressed(&self) -> bool {
+        self.wanted() && self.backlog.bytes.load(Ordering::Relaxed) > self.budget / 4 * 3
+    }
+
     fn deliver(&self, flow: Flow) {
         if !self.wanted() {
             return;

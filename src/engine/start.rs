@@ -116,7 +116,8 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
         Workers::Count(n) => n,
     };
     let listeners = bind_all(&config, count, &policy)?;
-    let sessions_max = sessions_max(&config, fds, count);
+    let sessions_max = sessions_max(&config, fds);
+    let open_total = Arc::<std::sync::atomic::AtomicUsize>::default();
     let mut mailboxes = Vec::new();
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let addons = Arc::new(addons);
@@ -129,6 +130,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
             cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
             config: config.clone(),
             listeners,
+            open_total: open_total.clone(),
             sessions_max,
             mark: config.has_transparent().then_some(UPSTREAM_MARK),
             clock: clock.clone(),
@@ -178,9 +180,9 @@ fn open_authority(config: &Config, clock: &Clock) -> Result<LeafCache, EngineErr
     Ok(LeafCache::new(Arc::new(authority), config.leaf_cache_max)?)
 }
 
-fn sessions_max(config: &Config, fds: u64, workers: usize) -> usize {
+fn sessions_max(config: &Config, fds: u64) -> usize {
     let by_fds = usize::try_from(fds.saturating_sub(FDS_RESERVED) / FDS_PER_SESSION).unwrap_or(usize::MAX);
-    let total = match config.connections_max {
+    match config.connections_max {
         0 => by_fds,
         wanted => {
             if wanted > by_fds {
@@ -190,8 +192,7 @@ fn sessions_max(config: &Config, fds: u64, workers: usize) -> usize {
             }
             wanted.min(by_fds)
         }
-    };
-    (total / workers.max(1)).max(1)
+    }
 }
 
 type Bound = Vec<(Arc<ModeSpec>, OwnedFd)>;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use tokio::sync::mpsc;
@@ -44,6 +45,8 @@ pub(super) struct Plan {
     pub(super) cpu: Option<usize>,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<(Arc<ModeSpec>, OwnedFd)>,
+    /// Open sessions of all workers, and the most there may be.
+    pub(super) open_total: Arc<AtomicUsize>,
     pub(super) sessions_max: usize,
     pub(super) mark: Option<u32>,
     pub(super) clock: Clock,
@@ -63,6 +66,7 @@ struct Worker {
     services: Rc<Services>,
     outbox: Rc<WorkerOutbox>,
     open: Cell<usize>,
+    open_total: Arc<AtomicUsize>,
     sessions_max: usize,
     cards: RefCell<HashMap<Uuid, Rc<Card>>>,
 }
@@ -109,6 +113,7 @@ async fn serve(plan: Plan, ring: Ring) {
         services,
         outbox,
         open: Cell::new(0),
+        open_total: plan.open_total,
         sessions_max: plan.sessions_max,
         cards: RefCell::default(),
     });
@@ -168,19 +173,19 @@ async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) 
                 continue;
             }
         };
-        if worker.open.get() >= worker.sessions_max {
+        let permit = Permit::take(&worker);
+        if worker.open_total.load(Ordering::Relaxed) > worker.sessions_max {
             count(&services.counters.connections_refused);
             tcp.reset_on_close();
             continue;
         }
         count(&services.counters.connections);
-        let permit = Permit::take(&worker);
         spawn(session(worker.clone(), mode.clone(), tcp, permit));
     }
 }
 
 async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpStream, permit: Permit) {
-    let session = match mode::enter(&mode, tcp, &worker.services) {
+    let session = match mode::enter(&mode, tcp, &worker.services).await {
         Ok(session) => session,
         Err(mode::NotTaken::Gone(_)) => return,
         Err(refused) => {
@@ -256,6 +261,7 @@ struct Permit(Rc<Worker>);
 impl Permit {
     fn take(worker: &Rc<Worker>) -> Self {
         worker.open.set(worker.open.get() + 1);
+        worker.open_total.fetch_add(1, Ordering::Relaxed);
         Self(worker.clone())
     }
 }
@@ -263,6 +269,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
+        self.0.open_total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

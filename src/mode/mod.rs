@@ -10,7 +10,7 @@ use crate::addr::OriginalDst;
 use crate::config::{ModeSpec, Target};
 use crate::connect::{Origin, Refusal};
 use crate::flow::{Client, Server};
-use crate::proto::{Services, Session, Way};
+use crate::proto::{Services, Session, Way, http};
 use crate::ring::{TcpStream, sockopt};
 use crate::stream::Stream;
 
@@ -33,8 +33,30 @@ pub enum NotTaken {
 /// Receives a connection in its mode.
 ///
 /// # Errors
-/// Why it is not taken.
-pub fn enter(mode: &ModeSpec, tcp: TcpStream, services: &Rc<Services>) -> Result<Session, NotTaken> {
+/// Why it is not taken. A client of an HTTP mode has been told.
+pub async fn enter(mode: &ModeSpec, tcp: TcpStream, services: &Rc<Services>) -> Result<Session, NotTaken> {
+    let speaks_http = match &mode.target {
+        Target::Regular => true,
+        Target::Reverse { scheme, .. } => scheme.is_http(),
+        Target::Transparent => false,
+    };
+    match admit(mode, &tcp, services) {
+        Ok((client, server, way)) => {
+            Ok(Session::new(client, server, way, Stream::from(tcp), services.clone()))
+        }
+        Err(NotTaken::Refused(refusal)) if speaks_http => {
+            http::h1::forbid(Stream::from(tcp), &refusal.to_string(), &services.timers).await;
+            Err(NotTaken::Refused(refusal))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn admit(
+    mode: &ModeSpec,
+    tcp: &TcpStream,
+    services: &Rc<Services>,
+) -> Result<(Client, Server, Way), NotTaken> {
     let peer = tcp.peer_addr()?;
     let local = tcp.local_addr()?;
     services.policy.check_reentry(peer)?;
@@ -77,5 +99,5 @@ pub fn enter(mode: &ModeSpec, tcp: TcpStream, services: &Rc<Services>) -> Result
             Way::Reverse(*scheme)
         }
     };
-    Ok(Session::new(client, server, way, Stream::from(tcp), services.clone()))
+    Ok((client, server, way))
 }

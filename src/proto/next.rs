@@ -24,7 +24,7 @@ pub(super) async fn next_layer(session: &mut Session) -> Option<Layer> {
     if !chain.wants().contains(Hook::NextLayer) {
         return Some(layer);
     }
-    let shown = session.client_io.peek(0).await.unwrap_or_default();
+    let shown = session.client_io.held();
     let mut choice = LayerChoice {
         client: Arc::clone(&session.client),
         data_client: shown[..shown.len().min(SHOWN_MAX)].to_vec(),

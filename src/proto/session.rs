@@ -63,6 +63,10 @@ pub trait Outbox {
     fn wanted(&self) -> bool;
     /// A flow has ended.
     fn deliver(&self, flow: Flow);
+    /// So many flows wait that more may soon be lost.
+    fn is_pressed(&self) -> bool {
+        false
+    }
 }
 
 /// Tells sessions that the end is near.

@@ -50,12 +50,17 @@ async fn drive(ring: Ring, events: AsyncFd<OwnedFd>) {
             }
         })
         .await;
+        let mut reaped = 0;
         loop {
+            ring.raise_events(reaped < BUSY_FROM);
             match ring.turn() {
-                // Only an empty turn may be followed by waiting: the kernel delivers a limited number of
-                // completions per turn and signals only the first.
-                Ok(0) if !ring.has_queued() => break,
-                Ok(_) => pass().await,
+                // Only an empty turn may be followed by waiting, and only if it would have been told of more: the
+                // kernel delivers a limited number of completions per turn and signals only the first.
+                Ok(0) if !ring.has_queued() && reaped < BUSY_FROM => break,
+                Ok(n) => {
+                    reaped = n;
+                    pass().await;
+                }
                 Err(e) => {
                     tracing::error!("the ring failed: {e}");
                     return;
@@ -64,6 +69,9 @@ async fn drive(ring: Ring, events: AsyncFd<OwnedFd>) {
         }
     }
 }
+
+/// Completions in one turn from which another turn is certain to follow.
+const BUSY_FROM: usize = 4;
 
 /// Lets every task that is ready run once.
 async fn pass() {

@@ -52,6 +52,8 @@ pub(super) struct Inner {
     driver: RefCell<Option<Waker>>,
     scratch: RefCell<Vec<(u64, i32, u32)>>,
     overflows: Cell<u64>,
+    /// Completions raise the eventfd.
+    raising: Cell<bool>,
 }
 
 /// Who waits for an operation's completions. Holding the owner here keeps its descriptor and memory alive
@@ -89,6 +91,7 @@ impl Ring {
             driver: RefCell::default(),
             scratch: RefCell::default(),
             overflows: Cell::new(0),
+            raising: Cell::new(true),
         })))
     }
 
@@ -141,6 +144,21 @@ impl Ring {
         }
         *self.0.driver.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Whether completions are to raise the eventfd. While turns follow each other anyway, it is left alone: a
+    /// raise costs the kernel a lock and a wake-up.
+    pub(super) fn raise_events(&self, on: bool) {
+        if self.0.raising.replace(on) == on {
+            return;
+        }
+        let mut uring = self.0.uring.borrow_mut();
+        let cq = uring.completion();
+        if on {
+            cq.enable_eventfd();
+        } else {
+            cq.disable_eventfd();
+        }
     }
 
     pub(super) fn has_queued(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -60,7 +60,8 @@ pub struct RecorderFile<T: Target = File> {
 
 impl RecorderFile {
     /// Opens `PATH`, or `+PATH` to append to it. The file is made with mode 0600, for it holds what people
-    /// keep secret; the mode of one that exists is left alone. Missing directories are made.
+    /// keep secret; one that is written over gets that mode, one that is appended to keeps its own. Missing
+    /// directories are made.
     pub fn open(spec: &str) -> Result<Self, OpenError> {
         let (append, path) = spec.strip_prefix('+').map_or((false, spec), |path| (true, path));
         let path = Path::new(path);
@@ -167,6 +168,8 @@ fn open_file(path: &Path, append: bool) -> io::Result<(File, u64, u64)> {
         let file = open(false)?;
         // A device or a pipe has no length.
         if regular(&file)? {
+            // whoever could read the old one is not to read the new one
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
             file.set_len(0)?;
         }
         return Ok((file, 0, 0));
@@ -216,7 +219,6 @@ fn whole_flows(file: &File, length: u64) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
 
     use bytes::Bytes;
@@ -352,7 +354,11 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         record(name, 9..10);
         assert_eq!(numbers(&fs::read(&path).unwrap()), [9]);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640, "left as it was");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "written over: private again"
+        );
         fs::remove_dir_all(directory).unwrap();
     }
 

@@ -182,6 +182,11 @@ impl Stream {
         }
     }
 
+    /// What has come and was not read, as far as it lies in one piece; empty if there is none.
+    pub fn held(&self) -> Chunk {
+        self.ahead.borrow().front().cloned().unwrap_or_default()
+    }
+
     /// The bytes after those held ahead.
     fn poll_more(&self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
         let held = self.ahead.take();

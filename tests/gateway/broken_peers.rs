@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::lab::client::{connect, reset, tls, tls_config};
 use crate::lab::daemon::TRANSPARENT;
-use crate::lab::{Lab, Place, address, eventually, settled};
+use crate::lab::{Lab, Place, address, eventually, settled, text};
 
 #[test]
 fn two_thousand_broken_connections_leave_no_file_open() {
@@ -25,7 +25,26 @@ fn two_thousand_broken_connections_leave_no_file_open() {
     eventually("the number of open files is back at its base", Duration::from_secs(30), || {
         (daemon.fd_count() <= base).then_some(())
     });
+    nothing_is_held(&lab);
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
+}
+
+/// No session is open, no buffer is out, and the ring waits only for new connections.
+fn nothing_is_held(lab: &Lab) {
+    let socket = text(&lab.confdir().join("control.sock"));
+    eventually("every buffer is back in its pool", Duration::from_secs(15), || {
+        let said = lab.ringtap(&["ctl", "workers", "--json", "--socket", &socket]).succeeded().stdout;
+        let workers: Vec<serde_json::Value> =
+            said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let mut workers = workers.iter().filter(|line| line["kind"] == "worker").peekable();
+        assert!(workers.peek().is_some(), "{said}");
+        workers
+            .all(|worker| {
+                // two listeners, IPv4 and IPv6, each with its accept
+                worker["connections_open"] == 0 && worker["buffers_in_use"] == 0 && worker["ring_ops"] == 2
+            })
+            .then_some(())
+    });
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Many requests: none fails, and the recording holds each of them once.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::lab::client::connect;
@@ -38,6 +40,36 @@ fn ten_thousand_requests_leave_ten_thousand_flows() {
         assert_eq!(flow.at("response/status_code").text(), "200");
         assert!(flow.at("error").is_null(), "{:?}", flow.at("error"));
     }
+    mitmproxy_reads_the_same(&recording, &flows, lab.files().sum("1k"));
+}
+
+/// mitmproxy's own reader finds as many flows, each with the body and the headers that we find in it.
+fn mitmproxy_reads_the_same(recording: &Path, flows: &[flows::Value], body_sum: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let run = |program: &Path, argv: &[&str]| {
+        let out = Command::new(program).args(argv).output().expect("started");
+        assert!(out.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("text")
+    };
+    let python = run(&root.join("scripts/oracle-venv"), &[]);
+    let python = root.join(python.trim());
+    let said = run(&python, &[&text(&root.join("tests/oracle/read_flows.py")), &text(recording)]);
+    let theirs: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
+    assert_eq!(theirs.len(), flows.len());
+    for (ours, theirs) in flows.iter().zip(&theirs) {
+        assert_eq!(theirs["id"], ours.at("id").text());
+        assert_eq!(theirs["response"]["content"]["sha256"], body_sum, "{theirs}");
+        for side in ["request", "response"] {
+            let fields: Vec<Vec<String>> =
+                ours.at(&format!("{side}/headers")).list().iter().map(pair).collect();
+            assert_eq!(theirs[side]["headers"], serde_json::json!(fields), "{side}");
+        }
+    }
+}
+
+fn pair(field: &flows::Value) -> Vec<String> {
+    field.list().iter().map(flows::Value::text).collect()
 }
 
 #[test]

@@ -78,12 +78,14 @@ fn preferred(mut provider: CryptoProvider) -> CryptoProvider {
 /// A worker's configurations.
 pub struct TlsContexts {
     setup: TlsSetup,
-    servers: RefCell<Fifo<ServerKey, (Arc<Leaf>, Arc<ServerConfig>)>>,
+    servers: RefCell<Fifo<ServerKey, ForLeaf>>,
     clients: RefCell<Fifo<ClientKey, Arc<ClientConfig>>>,
 }
 
 /// A leaf, by its address, and the ALPN answer.
 type ServerKey = (usize, Option<Vec<u8>>);
+/// The leaf is held, so that its address stays its own.
+type ForLeaf = (Arc<Leaf>, Arc<ServerConfig>);
 /// Address, server name, ALPN offer.
 type ClientKey = (SocketAddr, String, Vec<Vec<u8>>);
 

@@ -17,9 +17,10 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 
-use super::client_hello::{self, ClientHello};
+use super::client_hello::{ClientHello, HelloReader};
 use super::codec::TlsCodec;
 use super::facts;
+use crate::buf::Chunks;
 use crate::ca::LeafIdentity;
 use crate::config::Strategy;
 use crate::flow::{ClientHelloData, Layer, Side, TlsData};
@@ -40,8 +41,8 @@ pub async fn intercept(mut session: Session) -> Outcome {
     let timers = session.services.timers.clone();
     let hello = match timers.timeout(timeout, read_hello(&session.client_io)).await {
         Ok(Ok(hello)) => hello,
-        Ok(Err(reason)) => return refuse(session, reason, true).await,
-        Err(_) => return refuse(session, "no complete ClientHello in time".into(), false).await,
+        Ok(Err(reason)) => return refuse(session, reason, Some(DECODE_ERROR)).await,
+        Err(_) => return refuse(session, "no complete ClientHello in time".into(), None).await,
     };
     if ask_addons(&mut session, &hello).await {
         return crate::proto::tcp::relay(session, Layer::Passthrough).await;
@@ -56,7 +57,7 @@ pub async fn intercept(mut session: Session) -> Outcome {
     prepare_server(&mut session, &hello, &offers);
     if !hello.alpn_protocols.is_empty() && offers.is_empty() {
         let reason = "the client offers only protocols that this version does not speak (h2): no application protocol in common";
-        return refuse(session, reason.into(), true).await;
+        return refuse(session, reason.into(), Some(NO_APPLICATION_PROTOCOL)).await;
     }
     if session.services.config.strategy == Strategy::Eager {
         // a failure is kept in the session: the client is told inside its TLS connection
@@ -73,16 +74,25 @@ pub async fn intercept(mut session: Session) -> Outcome {
     }
 }
 
+/// Reads until the hello is whole, and gives all of it back to the stream.
 async fn read_hello(stream: &Stream) -> Result<ClientHello, String> {
-    let mut seen = 1;
+    let mut reader = HelloReader::default();
+    let mut bytes = stream.read().await.map_err(|e| e.to_string())?;
+    let mut gathered = Vec::new();
     loop {
-        let bytes = stream.peek(seen).await.map_err(|e| e.to_string())?;
-        match client_hello::parse(&bytes) {
-            Ok(Parsed::Done { value, .. }) => return Ok(value),
-            Ok(Parsed::NeedMore) if bytes.len() < seen => return Err("closed inside the ClientHello".into()),
-            Ok(Parsed::NeedMore) => seen = bytes.len() + 1,
-            Err(error) => return Err(error.to_string()),
+        let seen: &[u8] = if gathered.is_empty() { &bytes } else { &gathered };
+        if let Parsed::Done { value, .. } = reader.read(seen).map_err(|e| e.to_string())? {
+            stream.unread(if gathered.is_empty() { bytes } else { gathered.into() });
+            return Ok(value);
         }
+        if gathered.is_empty() {
+            gathered = bytes.to_vec();
+        }
+        bytes = stream.read().await.map_err(|e| e.to_string())?;
+        if bytes.is_empty() {
+            return Err("closed inside the ClientHello".into());
+        }
+        gathered.extend_from_slice(&bytes);
     }
 }
 
@@ -202,6 +212,10 @@ async fn meet_client(session: &mut Session, offers: &[Vec<u8>]) -> Result<(TlsCo
         Some(_) if session.server.tls => session.server.alpn.clone().filter(|alpn| !alpn.is_empty()),
         _ => offers.iter().find(|offer| offer[..] == *HTTP1).cloned(),
     };
+    if session.server_io.is_none() {
+        // whoever connects later must get the protocol that the client was promised
+        session.server_mut().alpn_offers = answer.iter().cloned().collect();
+    }
     run_tls_hook(session, Hook::TlsStartClient, Side::Client, None).await;
     let config = session.services.tls.for_client(&leaf, answer.as_deref()).map_err(|e| e.to_string())?;
     let connection = UnbufferedServerConnection::new(config).map_err(|e| e.to_string())?;
@@ -282,16 +296,19 @@ async fn client_failed(mut session: Session, reason: String) -> Outcome {
     Outcome::Closed
 }
 
-/// Ends a session whose ClientHello cannot be used, with the alert that says so.
-async fn refuse(session: Session, reason: String, tell: bool) -> Outcome {
-    if tell {
-        /// A fatal handshake_failure (RFC 8446 §6.2), before any version is agreed.
-        const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
-        let _ = session.client_io.write(HANDSHAKE_FAILURE).await;
+/// Ends a session whose ClientHello cannot be used, with the alert that says so (RFC 8446 §6.2).
+async fn refuse(session: Session, reason: String, alert: Option<u8>) -> Outcome {
+    if let Some(description) = alert {
+        let record = vec![21, 3, 3, 0, 2, FATAL, description];
+        let _ = session.client_io.write(Chunks::from(record)).await;
         let _ = session.client_io.flush().await;
     }
     client_failed(session, reason).await
 }
+
+const FATAL: u8 = 2;
+const DECODE_ERROR: u8 = 50;
+const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 async fn run_tls_hook(session: &mut Session, hook: Hook, side: Side, error: Option<&str>) {
     if !session.services.chain.wants().contains(hook) {

@@ -15,6 +15,7 @@ use super::passage::{Broken, Passage, said};
 use super::requests::{self, Outgoing, Prepared, Route};
 use super::responses;
 use crate::buf::Chunks;
+use crate::clock::Timers;
 use crate::flow::{HttpVersion, KILLED_MESSAGE, Layer};
 use crate::hooks::Hook;
 use crate::proto::http::exchange::{Exchange, Verdict};
@@ -74,6 +75,18 @@ impl Refusal {
         let _ = session.client_io.write(Chunks::from(page)).await;
         After::Close
     }
+}
+
+/// Tells a client that it may not come in, and hears it out for a moment, so that it sees the answer.
+pub async fn forbid(client: Stream, reason: &str, timers: &Timers) {
+    let mut page = Vec::new();
+    write_simple_response(&mut page, 403, reason_phrase(403), reason, true);
+    let told = async {
+        client.write(Chunks::from(page)).await?;
+        client.shutdown_write().await?;
+        client.read().await.map(drop)
+    };
+    let _ = timers.timeout(crate::proto::CLOSING_MS, told).await;
 }
 
 /// Talks HTTP/1 until the connection ends or becomes something else.

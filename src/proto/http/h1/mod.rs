@@ -9,4 +9,4 @@ mod playbook;
 mod requests;
 mod responses;
 
-pub use layer::converse;
+pub use layer::{converse, forbid};

@@ -49,6 +49,9 @@ pub(super) enum Prepared {
 pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usize, After> {
     let services = &session.services;
     let (timers, timeouts) = (&services.timers, &services.config.timeouts);
+    if services.config.record_loss_slow {
+        wait_for_recorder(session).await;
+    }
     if talk.client.peek().is_empty() {
         let idle = async {
             tokio::select! {
@@ -85,6 +88,20 @@ pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usi
         Err(NoHead::Closed | NoHead::Truncated | NoHead::Broken(_)) => Err(After::Close),
     }
 }
+
+/// Lets a recorder that is behind catch up, for a while.
+async fn wait_for_recorder(session: &Session) {
+    let services = &session.services;
+    let mut waited_ms = 0;
+    while services.outbox.is_pressed() && waited_ms < SLOWED_MS_MAX {
+        services.timers.sleep(SLOWED_STEP_MS).await;
+        waited_ms += SLOWED_STEP_MS;
+    }
+}
+
+/// The most that one exchange waits for the recorder.
+const SLOWED_MS_MAX: u64 = 1000;
+const SLOWED_STEP_MS: u64 = 50;
 
 /// Where the request in the inbox goes.
 pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Route, Refusal> {
