@@ -19,6 +19,8 @@ use crate::store::FlowStore;
 
 /// Longest request.
 const REQUEST_MAX: u64 = 64 * 1024;
+/// How long a request may take to come: a silent peer must not keep others out.
+const REQUEST_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 /// Connections to the socket at once.
 const PEERS_MAX: usize = 32;
 /// How long workers may take to answer.
@@ -165,7 +167,7 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader.take(REQUEST_MAX));
     let mut line = String::new();
-    lines.read_line(&mut line).await?;
+    tokio::time::timeout(REQUEST_TIME, lines.read_line(&mut line)).await??;
     let request = match serde_json::from_str::<Request>(&line) {
         Ok(request) => request,
         Err(error) => {
