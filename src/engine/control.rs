@@ -154,7 +154,12 @@ pub(super) async fn serve(listener: UnixListener, control: Rc<Control>) {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(permit) = peers.clone().acquire_owned().await else { return };
+        let Ok(permit) = peers.clone().try_acquire_owned() else {
+            let reason = format!("{PEERS_MAX} others are connected to the control socket: end one of them");
+            let line = serde_json::to_vec(&Reply::Error { reason }).unwrap_or_default();
+            let _ = stream.try_write(&[&line[..], b"\n"].concat());
+            continue;
+        };
         let control = control.clone();
         tokio::task::spawn_local(async move {
             let _permit = permit;
