@@ -30,9 +30,12 @@ impl Chunk {
         Self { owner: Owner::Block(block), start, end }
     }
 
-    /// Takes the first `n` bytes off.
+    /// Takes the first `n` bytes off. What is left holds on to no memory once it is empty.
     pub fn split_to(&mut self, n: usize) -> Chunk {
         assert!(n <= self.len(), "no more than the chunk's bytes can be split off");
+        if n == self.len() {
+            return std::mem::take(self);
+        }
         let head = Chunk { owner: self.owner.clone(), start: self.start, end: self.start + n };
         self.start += n;
         head

@@ -137,6 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn an_emptied_chunk_keeps_no_block_from_its_home() {
+        let pool = BlockPool::new(4, 4);
+        let mut buffer = pool.take().expect("room");
+        buffer.push(b"hello");
+        let mut chunk = buffer.freeze();
+        drop(chunk.split_to(5));
+        assert!(chunk.is_empty());
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
     fn the_pool_refuses_more_blocks_than_its_limit() {
         let pool = BlockPool::new(2, 2);
         let held: Vec<_> = (0..2).map(|_| pool.take().expect("room")).collect();

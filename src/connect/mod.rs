@@ -3,7 +3,7 @@
 mod policy;
 mod resolve;
 
-pub use policy::{Origin, Policy, Refusal, SharedPolicy};
+pub use policy::{Origin, Policy, Refusal, SharedPolicy, UpstreamMark};
 pub use resolve::Resolver;
 
 use std::io;

@@ -72,8 +72,8 @@ pub struct Policy {
     allow_destinations: Vec<Cidr>,
     block_global: bool,
     block_private: bool,
-    /// Our own ends of upstream connections.
-    upstream: Mutex<HashSet<SocketAddr>>,
+    /// Our upstream connections: our own end, and where it went.
+    upstream: Mutex<HashSet<(SocketAddr, SocketAddr)>>,
 }
 
 /// The rules as workers hold them.
@@ -176,39 +176,56 @@ impl Policy {
     fn listens_on(&self, addr: SocketAddr) -> bool {
         self.listens.read().is_ok_and(|listens| {
             listens.iter().any(|held| {
-                held.port() == addr.port() && (held.ip().is_unspecified() || held.ip() == addr.ip())
+                // the kernel takes "no address" for this machine's loopback
+                let meant = held.ip() == addr.ip() || addr.ip().is_unspecified() && held.ip().is_loopback();
+                held.port() == addr.port() && (held.ip().is_unspecified() || meant)
             })
         })
     }
 
-    /// A connection of ours to a server has this end.
-    pub fn upstream_opened(&self, own: SocketAddr) {
+    /// A connection of ours from `own` to `server` is open, as long as the mark lives.
+    pub fn upstream_opened(self: &Arc<Self>, own: SocketAddr, server: SocketAddr) -> UpstreamMark {
+        let pair = (own, canonical(server));
         if let Ok(mut held) = self.upstream.lock()
             && held.len() < UPSTREAM_MAX
         {
-            held.insert(own);
+            held.insert(pair);
         }
+        UpstreamMark { policy: self.clone(), pair }
     }
 
-    /// That connection is closed.
-    pub fn upstream_closed(&self, own: SocketAddr) {
-        if let Ok(mut held) = self.upstream.lock() {
-            held.remove(&own);
-        }
-    }
-
-    /// Is a client's connection one of our own, come back?
+    /// Is a client's connection one of our own, come back? `wanted` says where it was going to: the kernel gives
+    /// one port to several connections of ours and of other local clients, as long as they differ in that.
     ///
     /// # Errors
     /// It is.
-    pub fn check_reentry(&self, peer: SocketAddr) -> Result<(), Refusal> {
+    pub fn check_reentry(
+        &self,
+        peer: SocketAddr,
+        wanted: impl FnOnce() -> SocketAddr,
+    ) -> Result<(), Refusal> {
         // only this machine's addresses can be ours: others cost no lock
         if !self.is_local(peer.ip()) {
             return Ok(());
         }
+        let pair = (peer, canonical(wanted()));
         match self.upstream.lock() {
-            Ok(held) if held.contains(&peer) => Err(Refusal::Reentry(peer)),
+            Ok(held) if held.contains(&pair) => Err(Refusal::Reentry(peer)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// An open upstream connection, remembered until this is dropped.
+pub struct UpstreamMark {
+    policy: SharedPolicy,
+    pair: (SocketAddr, SocketAddr),
+}
+
+impl Drop for UpstreamMark {
+    fn drop(&mut self) {
+        if let Ok(mut held) = self.policy.upstream.lock() {
+            held.remove(&self.pair);
         }
     }
 }
@@ -291,6 +308,19 @@ mod tests {
     }
 
     #[test]
+    fn no_address_means_our_loopback() {
+        let config = Config::of(&Typed::default()).expect("fits");
+        let policy = Policy::new(&config, Vec::new());
+        policy.add_listen(addr("127.0.0.1:8080"));
+        policy.add_listen(addr("[::1]:8081"));
+        let local = Origin::Request { client: addr("127.0.0.1:9") };
+        for to in ["0.0.0.0:8080", "[::]:8081", "[::ffff:0.0.0.0]:8080"] {
+            assert!(matches!(policy.check_destination(addr(to), local), Err(Refusal::Loop(_))), "{to}");
+        }
+        assert_eq!(policy.check_destination(addr("0.0.0.0:8082"), local), Ok(()));
+    }
+
+    #[test]
     fn remote_clients_do_not_reach_into_this_machine() {
         let policy = policy(&["allow_destinations=10.1.0.1"]);
         let remote = Origin::Request { client: addr("10.1.2.3:9") };
@@ -318,10 +348,15 @@ mod tests {
     #[test]
     fn a_connection_of_our_own_that_comes_back_is_known() {
         let policy = policy(&[]);
-        policy.upstream_opened(addr("10.1.0.1:40000"));
-        assert!(policy.check_reentry(addr("10.1.0.1:40000")).is_err());
-        assert!(policy.check_reentry(addr("10.1.0.1:40001")).is_ok());
-        policy.upstream_closed(addr("10.1.0.1:40000"));
-        assert!(policy.check_reentry(addr("10.1.0.1:40000")).is_ok());
+        let (own, server) = (addr("10.1.0.1:40000"), addr("93.184.216.34:443"));
+        let mark = policy.upstream_opened(own, server);
+        assert!(policy.check_reentry(own, || server).is_err());
+        assert!(policy.check_reentry(addr("10.1.0.1:40001"), || server).is_ok());
+        assert!(
+            policy.check_reentry(own, || addr("10.1.0.1:8080")).is_ok(),
+            "the port is shared, not the connection"
+        );
+        drop(mark);
+        assert!(policy.check_reentry(own, || server).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 //! see and end everything.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,8 @@ use crate::store::FlowStore;
 
 /// Longest request.
 const REQUEST_MAX: u64 = 64 * 1024;
+/// How long a request may take to come: a silent peer must not keep others out.
+const REQUEST_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 /// Connections to the socket at once.
 const PEERS_MAX: usize = 32;
 /// How long workers may take to answer.
@@ -132,9 +134,17 @@ pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
             "another ringtap listens there: give one of them --set control_socket=PATH",
         ));
     }
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
+    // nothing but a socket can be a left-over of ours: root may remove devices and anybody's files
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something that is no socket has that name: remove it, or choose another with --set control_socket=PATH",
+            ));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
     // nobody else gets in between making it and closing it to others
     let listener = process::make_private(|| UnixListener::bind(path))?;
@@ -150,7 +160,12 @@ pub(super) async fn serve(listener: UnixListener, control: Rc<Control>) {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(permit) = peers.clone().acquire_owned().await else { return };
+        let Ok(permit) = peers.clone().try_acquire_owned() else {
+            let reason = format!("{PEERS_MAX} others are connected to the control socket: end one of them");
+            let line = serde_json::to_vec(&Reply::Error { reason }).unwrap_or_default();
+            let _ = stream.try_write(&[&line[..], b"\n"].concat());
+            continue;
+        };
         let control = control.clone();
         tokio::task::spawn_local(async move {
             let _permit = permit;
@@ -163,7 +178,7 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader.take(REQUEST_MAX));
     let mut line = String::new();
-    lines.read_line(&mut line).await?;
+    tokio::time::timeout(REQUEST_TIME, lines.read_line(&mut line)).await??;
     let request = match serde_json::from_str::<Request>(&line) {
         Ok(request) => request,
         Err(error) => {
@@ -298,5 +313,25 @@ pub(super) fn describe(flow: &Flow) -> Reply {
         summary,
         created: meta.timestamp_created,
         error: meta.error.as_ref().map(|error| error.msg.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_left_behind_is_replaced() {
+        let dir = std::env::temp_dir().join(format!("ringtap-control-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&dir).expect("a directory");
+        let (file, socket) = (dir.join("precious"), dir.join("control.sock"));
+        std::fs::write(&file, "contents").expect("a file");
+        let refused = listen(&file).map(drop).expect_err("a file is no socket");
+        assert!(refused.to_string().contains("no socket"), "{refused}");
+        assert_eq!(std::fs::read(&file).expect("it is still there"), b"contents");
+        // what a killed process leaves: a socket nobody listens on
+        drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+        drop(listen(&socket).expect("replaced"));
+        std::fs::remove_dir_all(&dir).expect("cleaned up");
     }
 }

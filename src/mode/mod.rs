@@ -59,7 +59,8 @@ fn admit(
 ) -> Result<(Client, Server, Way), NotTaken> {
     let peer = tcp.peer_addr()?;
     let local = tcp.local_addr()?;
-    services.policy.check_reentry(peer)?;
+    let wanted = || sockopt::original_dst(tcp.as_fd(), local).unwrap_or(local);
+    services.policy.check_reentry(peer, wanted)?;
     let mut client = Client {
         id: Uuid::new_v4(),
         peername: Some(peer),
@@ -71,7 +72,7 @@ fn admit(
     let mut server = Server { id: Uuid::new_v4(), ..Server::default() };
     let way = match &mode.target {
         Target::Transparent => {
-            let wanted = OriginalDst::from(sockopt::original_dst(tcp.as_fd(), local).unwrap_or(local));
+            let wanted = OriginalDst::from(wanted());
             services.policy.check_destination(wanted.0, Origin::Redirect).map_err(
                 |refusal| match refusal {
                     Refusal::Loop(_) => NotTaken::NotRedirected(peer),

@@ -73,7 +73,14 @@ pub async fn end(session: Session) {
 /// Ends a session in which something is missing: the client is not told that all is well.
 pub async fn break_off(session: Session) {
     let timers = session.services.timers.clone();
-    let _ = timers.timeout(CLOSING_MS, session.client_io.cut_short()).await;
+    let cut = async {
+        let client = session.client_io.cut_short();
+        match &session.server_io {
+            Some(server) => drop(tokio::join!(client, server.cut_short())),
+            None => drop(client.await),
+        }
+    };
+    let _ = timers.timeout(CLOSING_MS, cut).await;
     part(session).await;
 }
 

@@ -55,9 +55,7 @@ pub async fn close_server(session: &mut Session) {
     if let Some(stream) = stream {
         let _ = session.services.timers.timeout(CLOSING_MS, stream.shutdown_write()).await;
     }
-    if let Some(own) = session.upstream_own.take() {
-        session.services.policy.upstream_closed(own);
-    }
+    session.upstream_mark = None;
     if was_open {
         let now = session.services.now();
         session.server_mut().timestamp_end = Some(now);
@@ -95,10 +93,7 @@ async fn open_tcp(session: &mut Session) -> Result<Stream, ServerError> {
         Ok((stream, addr)) => {
             count(&session.services.counters.server_connections);
             let (own, now) = (stream.local_addr(), session.services.now());
-            if let Some(own) = own {
-                session.services.policy.upstream_opened(own);
-                session.upstream_own = Some(own);
-            }
+            session.upstream_mark = own.map(|own| session.services.policy.upstream_opened(own, addr));
             let server = session.server_mut();
             server.peername = Some(addr);
             server.sockname = own;

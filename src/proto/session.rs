@@ -1,6 +1,7 @@
 //! One client connection, accept to close, and what a conversation may use on its core.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::buf::BlockPool;
+use crate::buf::{BlockPool, Chunks};
 use crate::ca::LeafCache;
 use crate::clock::{Clock, Timers};
 use crate::config::{Config, ReverseScheme};
-use crate::connect::{Connector, Origin, SharedPolicy};
+use crate::connect::{Connector, Origin, SharedPolicy, UpstreamMark};
 use crate::flow::{Client, Error, Flow, Layer, Server};
 use crate::hooks::Chain;
 use crate::stream::Stream;
@@ -215,8 +216,8 @@ pub struct Session {
     pub trail: LayerTrail,
     /// What others see of it.
     pub card: Rc<Card>,
-    /// Where the server's connection was opened from, to be forgotten at its end.
-    pub upstream_own: Option<SocketAddr>,
+    /// The server's connection is known as ours while this is held.
+    pub upstream_mark: Option<UpstreamMark>,
 }
 
 /// What comes after a layer.
@@ -267,7 +268,7 @@ impl Session {
             server_error: None,
             services,
             trail: LayerTrail::default(),
-            upstream_own: None,
+            upstream_mark: None,
         }
     }
 
@@ -297,6 +298,24 @@ impl Session {
             Some((host, port)) => format!("{host}:{port}"),
             None => "an unknown destination".into(),
         }
+    }
+
+    /// Writes to the client, who must not take for ever to make room.
+    ///
+    /// # Errors
+    /// The connection's error, or that the client takes no data.
+    pub async fn write_client(&self, chunks: impl Into<Chunks>) -> io::Result<()> {
+        self.write_in_time(&self.client_io, chunks.into()).await
+    }
+
+    /// Writes to one side, which must not take for ever to make room.
+    ///
+    /// # Errors
+    /// The connection's error, or that the peer takes no data.
+    pub async fn write_in_time(&self, to: &Stream, chunks: Chunks) -> io::Result<()> {
+        let idle_ms = self.services.config.timeouts.idle_ms;
+        let written = self.services.timers.timeout(idle_ms, to.write(chunks)).await;
+        written.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "takes no data")))
     }
 
     /// The error as flows record it.

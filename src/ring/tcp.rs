@@ -53,6 +53,8 @@ pub struct TcpStream {
 pub(super) struct Socket {
     fd: OwnedFd,
     closed: Cell<bool>,
+    /// Closing resets: a FIN before that would look like a proper end.
+    resets: Cell<bool>,
     recv: RefCell<Recv>,
     send: RefCell<Send>,
 }
@@ -108,8 +110,13 @@ pub struct ConnectOptions {
 impl TcpStream {
     /// Takes over a connected, blocking socket (a non-blocking one would fail where the ring would wait).
     pub fn from_fd(ring: &Ring, fd: OwnedFd) -> Self {
-        let socket =
-            Socket { fd, closed: Cell::new(false), recv: RefCell::default(), send: RefCell::default() };
+        let socket = Socket {
+            fd,
+            closed: Cell::new(false),
+            resets: Cell::new(false),
+            recv: RefCell::default(),
+            send: RefCell::default(),
+        };
         Self { ring: ring.clone(), socket: Rc::new(socket) }
     }
 
@@ -126,7 +133,7 @@ impl TcpStream {
             Rc::new(Connecting { fd, addr, result: RefCell::default(), waker: RefCell::default() });
         let entry = opcode::Connect::new(raw, connecting.addr.as_ptr().cast(), connecting.addr.len());
         let key = ring.0.start(Op::Connect(connecting.clone()), entry.build());
-        let mut guard = CancelConnect { ring, key: Some(key) };
+        let mut guard = CancelConnect { ring, connecting: &connecting, key: Some(key) };
         let result = poll_fn(|cx| {
             if let Some(result) = connecting.result.borrow_mut().take() {
                 return Poll::Ready(result);
@@ -178,11 +185,15 @@ impl TcpStream {
         if self.ring.0.pool.under_pressure() { 0 } else { SEND_QUEUE_MAX }
     }
 
-    /// Tells the peer that nothing more follows. Queued bytes must have been sent before.
+    /// Tells the peer that nothing more follows, unless it is to see a reset. Queued bytes must have been sent
+    /// before.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn shutdown_write(&self) -> io::Result<()> {
+        if self.socket.resets.get() {
+            return Ok(());
+        }
         SockRef::from(&self.socket.fd).shutdown(std::net::Shutdown::Write)
     }
 
@@ -197,6 +208,7 @@ impl TcpStream {
 
     /// Closing will send a reset: the peer is to see that the conversation broke.
     pub fn reset_on_close(&self) {
+        self.socket.resets.set(true);
         let _ = SockRef::from(&self.socket.fd).set_linger(Some(std::time::Duration::ZERO));
     }
 
@@ -496,13 +508,43 @@ impl Connecting {
 
 struct CancelConnect<'a> {
     ring: &'a Ring,
+    connecting: &'a Connecting,
     key: Option<usize>,
 }
 
 impl Drop for CancelConnect<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
+        // once its result has come, the slot may be somebody else's
+        if let Some(key) = self.key
+            && self.connecting.result.borrow().is_none()
+        {
             self.ring.0.cancel(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+    use crate::ring::{RingOptions, runtime};
+
+    #[test]
+    fn an_attempt_that_is_over_is_not_cancelled() {
+        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
+        let queued = runtime::run(options, |ring| async move {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+            let to = listener.local_addr().expect("its address");
+            let mut attempt = Box::pin(TcpStream::connect(&ring, to, ConnectOptions::default()));
+            let begun = poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx).is_pending())).await;
+            assert!(begun, "the kernel has been asked");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            assert_eq!(ring.ops_in_flight(), 0, "its completion has come, its slot is free");
+            // dropped with its result unread: what has its slot by now must not be cancelled
+            drop(attempt);
+            ring.has_queued()
+        });
+        assert!(!queued.expect("a ring"), "nothing was left to cancel");
     }
 }

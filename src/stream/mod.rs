@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::buf::{Buffer, Chunk, Chunks};
 use crate::ring::TcpStream;
@@ -292,6 +292,21 @@ impl Stream {
                 Box::pin(wrapped.below.cut_short()).await
             }
             Kind::Tcp(_) | Kind::Pipe(_) => self.shutdown_write().await,
+        }
+    }
+
+    /// Whether nothing has come that was not read: neither bytes nor an end. Bytes that have come are kept.
+    pub fn is_quiet(&self) -> bool {
+        if !self.ahead.borrow().is_empty() {
+            return false;
+        }
+        match self.poll_more(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(chunk)) => {
+                self.unread(chunk);
+                false
+            }
+            Poll::Ready(Err(_)) => false,
         }
     }
 

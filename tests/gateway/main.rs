@@ -22,3 +22,4 @@ mod shutdown;
 mod stalled_readers;
 mod start_failures;
 mod the_lab_itself;
+mod unasked;

@@ -168,6 +168,26 @@ def answer(conn, reader, method, path, raw, headers):
         time.sleep(0.05)
         reset(conn)
         return False
+    elif url.path == "/unasked":
+        # a second response that nobody asked for, at once or a moment later
+        head(conn, content_length=2)
+        conn.sendall(b"ok")
+        time.sleep(float(q.get("after", 0)))
+        head(conn, content_length=7)
+        conn.sendall(b"unasked")
+    elif url.path == "/bodied-204":
+        head(conn, "204 No Content")
+        head(conn, content_length=7)
+        conn.sendall(b"unasked")
+    elif url.path == "/switch":
+        head(conn, "101 Switching Protocols", connection="upgrade", upgrade="other")
+        conn.sendall(b"something else")
+    elif url.path == "/close-reset":
+        head(conn, connection="close")
+        conn.sendall(pattern(n))
+        time.sleep(0.2)
+        reset(conn)
+        return False
     elif url.path == "/truncated":
         head(conn, content_length=n)
         conn.sendall(pattern(n // 2))
@@ -208,6 +228,9 @@ def echo(conn):
     while data := conn.recv(65536):
         total += len(data)
         conn.sendall(data)
+        if data == b"\x00reset":
+            time.sleep(0.2)
+            reset(conn)
     conn.sendall(b"\nyou sent %d bytes\n" % total)
 
 

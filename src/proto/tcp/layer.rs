@@ -30,12 +30,48 @@ pub async fn relay(mut session: Session, layer: Layer) -> Outcome {
     let mut tape = Tape::of(&session, layer);
     tape.begin(&session).await;
     let result = converse(&session, &tape).await;
-    tape.finish(&session, result).await;
-    crate::proto::end(session).await;
+    let whole = result.is_ok();
+    tape.finish(&session, result.map_err(|cut| tell(&session, cut))).await;
+    if whole {
+        crate::proto::end(session).await;
+    } else {
+        crate::proto::break_off(session).await;
+    }
     Outcome::Closed
 }
 
-async fn converse(session: &Session, tape: &Tape) -> Result<(), String> {
+/// Why a conversation ended before its end.
+struct Cut {
+    reason: String,
+    /// One side reset it: the other is to meet the same, for nothing else tells it that something is missing.
+    reset: bool,
+}
+
+impl From<String> for Cut {
+    fn from(reason: String) -> Self {
+        Self { reason, reset: false }
+    }
+}
+
+impl Cut {
+    fn of(who: &str, error: &io::Error) -> Self {
+        let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+        Self { reason: format!("{who}: {}", broken(error)), reset }
+    }
+}
+
+/// Sees to it that both sides will notice; gives the reason.
+fn tell(session: &Session, cut: Cut) -> String {
+    if cut.reset {
+        session.client_io.reset_on_close();
+        if let Some(server) = &session.server_io {
+            server.reset_on_close();
+        }
+    }
+    cut.reason
+}
+
+async fn converse(session: &Session, tape: &Tape) -> Result<(), Cut> {
     let Some(server) = &session.server_io else { return Ok(()) };
     let services = &session.services;
     let beat = Cell::new(services.clock().now_ms());
@@ -44,7 +80,9 @@ async fn converse(session: &Session, tape: &Tape) -> Result<(), String> {
     let both = async { tokio::try_join!(up, down).map(drop) };
     tokio::select! {
         result = both => result,
-        () = silence(services, &beat) => Err(format!("no byte for {} s", services.config.timeouts.idle_ms / 1000)),
+        () = silence(services, &beat) => {
+            Err(format!("no byte for {} s", services.config.timeouts.idle_ms / 1000).into())
+        }
     }
 }
 
@@ -67,10 +105,10 @@ async fn one_way(
     from_client: bool,
     services: &Services,
     beat: &Cell<u64>,
-) -> Result<(), String> {
+) -> Result<(), Cut> {
     let who = if from_client { "client" } else { "server" };
     loop {
-        let chunk = from.read().await.map_err(|e| format!("{who}: {}", broken(&e)))?;
+        let chunk = from.read().await.map_err(|e| Cut::of(who, &e))?;
         if chunk.is_empty() {
             // the other direction may go on
             let _ = to.shutdown_write().await;
@@ -79,7 +117,7 @@ async fn one_way(
         beat.set(services.clock().now_ms());
         let Some(chunk) = tape.message(services, from_client, chunk).await? else { continue };
         let other = if from_client { "server" } else { "client" };
-        to.write(chunk).await.map_err(|e| format!("{other}: {}", broken(&e)))?;
+        to.write(chunk).await.map_err(|e| Cut::of(other, &e))?;
         beat.set(services.clock().now_ms());
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum NoHead {
     Broken(io::Error),
     /// The head is not acceptable.
     Refused(HeadError),
+    /// Nobody waits for it any more: the client has gone.
+    Unwanted,
     /// It did not come in time, though its first byte did.
     Slow,
 }

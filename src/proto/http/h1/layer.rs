@@ -72,7 +72,7 @@ impl Refusal {
     pub(super) async fn answer(&self, session: &Session) -> After {
         let mut page = Vec::new();
         write_simple_response(&mut page, self.status, reason_phrase(self.status), &self.reason, true);
-        let _ = session.client_io.write(Chunks::from(page)).await;
+        let _ = session.write_client(Chunks::from(page)).await;
         After::Close
     }
 }
@@ -214,7 +214,7 @@ async fn connect(session: &mut Session, talk: &mut Talk, length: usize, route: &
         exchange.run(Hook::HttpConnectError).await;
         return Refusal::from(error).answer(session).await;
     }
-    if session.client_io.write(&b"HTTP/1.1 200 Connection established\r\n\r\n"[..]).await.is_err() {
+    if session.write_client(&b"HTTP/1.1 200 Connection established\r\n\r\n"[..]).await.is_err() {
         return After::Close;
     }
     exchange.run(Hook::HttpConnected).await;
@@ -226,7 +226,13 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
         // TLS with the server failed before: this is where the client can read why
         return refuse(session, exchange, error.into()).await;
     }
-    if session.server_io.as_ref().is_some_and(Stream::has_ended) {
+    // what a server says unasked on a kept connection answers no request of this client: neither does its end
+    let used = talk.server_used;
+    if session
+        .server_io
+        .as_ref()
+        .is_some_and(|server| if used { !server.is_quiet() } else { server.has_ended() })
+    {
         close_server(session).await;
     }
     if session.server_io.is_none() {
@@ -281,8 +287,13 @@ async fn finish(
 ) -> After {
     talk.server_used = true;
     match (head, sent) {
+        (Ok(_), _) if talk.response.status == 101 && !talk.request.upgrade => {
+            close_server(session).await;
+            let reason = "server switched protocols, which the client did not ask for".to_owned();
+            refuse(session, exchange, Refusal { status: 502, reason }).await
+        }
         (Ok(length), sent) => responses::relay(session, talk, exchange, sent, length).await,
-        (Err(_), Sent::Broken(Broken::Sender(reason))) => {
+        (Err(_), Sent::Broken(Broken::Sender(reason) | Broken::NoGoodbye(reason))) => {
             exchange.fail(&format!("client: {reason}")).await;
             close_server(session).await;
             After::Abort
@@ -294,6 +305,11 @@ async fn finish(
         }
         (Err(no_head), _) => {
             let refusal = match no_head {
+                NoHead::Unwanted => {
+                    exchange.fail("client: connection closed").await;
+                    close_server(session).await;
+                    return After::Abort;
+                }
                 NoHead::Closed => {
                     Refusal { status: 502, reason: "server closed the connection without a response".into() }
                 }
@@ -330,7 +346,7 @@ async fn request_and_head(
     let services = &session.services;
     let (timers, timeouts) = (&services.timers, &services.config.timeouts);
     let Outgoing { first, mut passage } = outgoing;
-    if let Err(error) = server.write(first).await {
+    if let Err(error) = session.write_in_time(server, first).await {
         return (Sent::Broken(Broken::Receiver(said(&error))), Err(NoHead::Broken(error)));
     }
     let interim_to = (talk.request.version == HttpVersion::Http11).then_some(&session.client_io);
@@ -364,7 +380,7 @@ async fn request_and_head(
         tokio::select! {
             biased;
             head = &mut head => head,
-            () = gone(&session.client_io) => Err(NoHead::Closed),
+            () = gone(&session.client_io) => Err(NoHead::Unwanted),
         }
     };
     let head = timers.timeout(timeouts.response_ms, waiting).await.unwrap_or(Err(NoHead::Slow));
@@ -394,7 +410,7 @@ async fn final_head(
         }
         let interim = inbox.take(length);
         if let Some(client) = interim_to {
-            client.write(Chunks::from(interim)).await.map_err(NoHead::Broken)?;
+            client.write(Chunks::from(interim)).await.map_err(|_| NoHead::Unwanted)?;
         }
     }
     Err(NoHead::Truncated)

@@ -24,6 +24,8 @@ pub(super) struct Passage {
 pub(super) enum Broken {
     /// The sender failed or ended too early.
     Sender(String),
+    /// The sender ended without the goodbye of its TLS connection, as some do.
+    NoGoodbye(String),
     /// The receiver failed.
     Receiver(String),
     /// The framing is wrong.
@@ -36,7 +38,7 @@ impl Broken {
     /// What flows and logs say; `sender` and `receiver` name the sides.
     pub(super) fn reason(&self, sender: &str, receiver: &str) -> String {
         match self {
-            Broken::Sender(reason) => format!("{sender}: {reason}"),
+            Broken::Sender(reason) | Broken::NoGoodbye(reason) => format!("{sender}: {reason}"),
             Broken::Receiver(reason) => format!("{receiver}: {reason}"),
             Broken::Framing(reason) => format!("{sender} sent an invalid body: {reason}"),
             Broken::TooLarge => format!("the {sender}'s body is larger than body_size_limit"),
@@ -114,8 +116,10 @@ impl Passage {
         idle_ms: u64,
     ) -> Result<(), Broken> {
         let more = timers.timeout(idle_ms, inbox.more(from)).await;
-        more.map_err(|_| Broken::Sender("sends no more data".into()))?
-            .map_err(|e| Broken::Sender(said(&e)))?;
+        more.map_err(|_| Broken::Sender("sends no more data".into()))?.map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => Broken::NoGoodbye(said(&e)),
+            _ => Broken::Sender(said(&e)),
+        })?;
         if inbox.peek().is_empty() {
             self.scanner.at_eof().map_err(|e| Broken::Sender(e.to_string()))?;
         }

@@ -85,7 +85,7 @@ pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usi
             let refusal = Refusal { status: 408, reason: "the request's head did not come in time".into() };
             Err(refusal.answer(session).await)
         }
-        Err(NoHead::Closed | NoHead::Truncated | NoHead::Broken(_)) => Err(After::Close),
+        Err(NoHead::Closed | NoHead::Truncated | NoHead::Broken(_) | NoHead::Unwanted) => Err(After::Close),
     }
 }
 
@@ -345,7 +345,7 @@ async fn collect(
     talk.client.take(length);
     if talk.request.expect_continue && framing != BodyFraming::None {
         // the body is wanted here and now: the server is asked later, with all of it
-        let _ = session.client_io.write(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]).await;
+        let _ = session.write_client(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]).await;
         if let Some(flow) = exchange.flow() {
             flow.request.headers.remove("expect");
         }

@@ -46,7 +46,9 @@ pub(super) async fn relay(
     } else {
         stream(session, talk, &mut exchange, length, upload.as_deref_mut()).await
     };
-    let switched = talk.response.status == 101;
+    // a CONNECT that gets here goes to a proxy behind us, whose tunnel is not ours to look into
+    let tunnelled = talk.request.connect && (200..300).contains(&talk.response.status);
+    let switched = talk.response.status == 101 || tunnelled;
     match result {
         Ok(Verdict::Killed) => killed(exchange).await,
         Ok(_) => {
@@ -57,6 +59,12 @@ pub(super) async fn relay(
         Err(broken) => {
             exchange.fail(&broken.reason("server", "client")).await;
             close_server(session).await;
+            // to a TLS client the missing goodbye can be passed on as it is
+            let mirrored = session.client.tls && matches!(broken, Broken::NoGoodbye(_));
+            if framing == BodyFraming::UntilClose && !mirrored {
+                // nothing but a reset tells this end from the body's
+                session.client_io.reset_on_close();
+            }
             After::Abort
         }
     }
@@ -72,6 +80,14 @@ async fn after(session: &mut Session, talk: &Talk, whole_request: bool, switched
         close_server(session).await;
         // the client has read the server's wish to close
         return After::Close;
+    }
+    if !talk.server.peek().is_empty() {
+        // bytes behind the response are no answer to anything: they must not become the next one's
+        tracing::info!(
+            "{} sent more than its response: that connection is closed",
+            session.destination_text()
+        );
+        close_server(session).await;
     }
     if client_lives { After::Again } else { After::Close }
 }
@@ -97,7 +113,7 @@ async fn stream(
     talk: &mut Talk,
     exchange: &mut Exchange,
     length: usize,
-    upload: Option<&mut Passage>,
+    mut upload: Option<&mut Passage>,
 ) -> Result<Verdict, Broken> {
     let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
     let services = &session.services;
@@ -115,7 +131,7 @@ async fn stream(
     written.map_err(|_| Broken::Receiver("takes no data".into()))?.map_err(super::passage::receiver)?;
     if !passage.is_done() {
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
-        match upload {
+        match upload.as_deref_mut() {
             None => Box::pin(download).await?,
             Some(upload) => {
                 let (client, inbox) = (&session.client_io, &mut talk.client);
@@ -124,10 +140,17 @@ async fn stream(
                     biased;
                     downloaded = &mut download => downloaded?,
                     // whatever became of the request's rest, the response decides
-                    _ = upload.pass(inbox, client, server, timers, idle_ms) => download.await?,
+                    _ = upload.pass(&mut *inbox, client, server, timers, idle_ms) => download.await?,
                 }
             }
         }
+    }
+    if let Some(upload) = upload
+        && talk.response.keep_alive
+        && !talk.request.expect_continue
+    {
+        // a server that lives on goes on reading, and so its client may go on sending
+        let _ = upload.pass(&mut talk.client, &session.client_io, server, timers, idle_ms).await;
     }
     if let Some(flow) = exchange.flow()
         && let Some(response) = &mut flow.response
@@ -175,7 +198,7 @@ async fn collect(
             Some(response) if is_chunked(&response.headers) => write_chunk(&mut out, &data),
             _ => out.extend_from_slice(&data),
         }
-        session.client_io.write(Chunks::from(out)).await.map_err(super::passage::receiver)?;
+        session.write_client(Chunks::from(out)).await.map_err(super::passage::receiver)?;
         Box::pin(passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms)).await?;
         exchange.response_done(&mut passage.tape);
         return Ok(exchange.run(Hook::Response).await);
@@ -194,7 +217,7 @@ async fn collect(
     }
     let is_head = talk.request.is_head;
     if let Some(bytes) = whole_response(exchange, framing, is_head)? {
-        session.client_io.write(Chunks::from(bytes)).await.map_err(super::passage::receiver)?;
+        session.write_client(Chunks::from(bytes)).await.map_err(super::passage::receiver)?;
     }
     Ok(verdict)
 }
@@ -240,7 +263,7 @@ pub(super) async fn answer_of_addon(session: &Session, talk: &mut Talk, mut exch
             return refuse(session, exchange, Refusal { status: 502, reason }).await;
         }
     };
-    let written = session.client_io.write(Chunks::from(bytes)).await;
+    let written = session.write_client(Chunks::from(bytes)).await;
     // a body that was not read cannot be told apart from the next request
     let unread = talk.request.framing != BodyFraming::None && !exchange.has_request_body();
     exchange.finish();
