@@ -8,6 +8,7 @@
 //! ```
 
 use std::pin::pin;
+use std::task::{Context, Waker};
 
 use super::codec::{HeadLimits, RequestHead, ResponseHead, write_simple_response};
 use super::inbox::{Inbox, NoHead};
@@ -213,7 +214,7 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
         // TLS with the server failed before: this is where the client can read why
         return refuse(session, exchange, error.into()).await;
     }
-    if session.server_io.as_ref().is_some_and(Stream::has_ended) {
+    if session.server_io.as_ref().is_some_and(|server| is_stale(server, &talk.server)) {
         close_server(session).await;
     }
     if session.server_io.is_none() {
@@ -243,6 +244,13 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
         }
         (head, _) => finish(session, talk, exchange, sent, head).await,
     }
+}
+
+/// The server has closed, or said something before it was asked: that would pass for the next answer
+/// (RFC 9112 §9.2 wants the connection closed).
+fn is_stale(server: &Stream, inbox: &Inbox) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    !inbox.peek().is_empty() || server.has_ended() || pin!(server.peek(1)).poll(&mut cx).is_ready()
 }
 
 fn is_idempotent(talk: &Talk) -> bool {
