@@ -1,8 +1,12 @@
 //! The response's half: from the server or an addon to the client.
 
+use std::cell::Cell;
+use std::pin::pin;
+
 use bytes::Bytes;
 
 use super::codec::{BodyFraming, write_chunk, write_response_head};
+use super::inbox::Inbox;
 use super::layer::{After, Refusal, Sent, Talk, killed, refuse};
 use super::passage::{Broken, Passage};
 use super::requests::{collect_max, fit_length, is_chunked, may_collect, write_body};
@@ -40,11 +44,11 @@ pub(super) async fn relay(
         Sent::Partly(passage) => Some(passage),
         Sent::Whole | Sent::Broken(_) => None,
     };
+    let begun = Cell::new(false);
     let result = if collects {
-        whole_request &= upload.is_none();
-        collect(session, talk, &mut exchange, length).await
+        collect(session, talk, &mut exchange, length, upload.as_deref_mut(), &begun).await
     } else {
-        stream(session, talk, &mut exchange, length, upload.as_deref_mut()).await
+        stream(session, talk, &mut exchange, length, upload.as_deref_mut(), &begun).await
     };
     let switched = talk.response.status == 101;
     match result {
@@ -55,10 +59,41 @@ pub(super) async fn relay(
             after(session, talk, whole_request, switched).await
         }
         Err(broken) => {
-            exchange.fail(&broken.reason("server", "client")).await;
             close_server(session).await;
-            After::Abort
+            let reason = broken.reason("server", "client");
+            if begun.get() {
+                exchange.fail(&reason).await;
+                return After::Abort;
+            }
+            // the client has seen nothing of it yet
+            refuse(session, exchange, Refusal { status: 502, reason }).await
         }
+    }
+}
+
+/// The response's body, while the rest of the request's goes out; whatever becomes of that, the response decides.
+async fn beside<T>(download: impl Future<Output = T>, upload: impl Future<Output = ()>) -> T {
+    let mut download = pin!(download);
+    tokio::select! {
+        biased;
+        downloaded = &mut download => downloaded,
+        () = upload => download.await,
+    }
+}
+
+/// The rest of a request's body.
+async fn finish_upload(
+    upload: Option<&mut Passage>,
+    inbox: &mut Inbox,
+    session: &Session,
+    exchange: &mut Exchange,
+) {
+    let (Some(upload), Some(server)) = (upload, &session.server_io) else { return };
+    let services = &session.services;
+    let idle_ms = services.config.timeouts.idle_ms;
+    if upload.pass(inbox, &session.client_io, server, &services.timers, idle_ms).await.is_ok() {
+        let trailers = upload.trailers();
+        exchange.request_streamed(&mut upload.tape, trailers).await;
     }
 }
 
@@ -98,6 +133,7 @@ async fn stream(
     exchange: &mut Exchange,
     length: usize,
     upload: Option<&mut Passage>,
+    begun: &Cell<bool>,
 ) -> Result<Verdict, Broken> {
     let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
     let services = &session.services;
@@ -111,23 +147,13 @@ async fn stream(
     } else {
         first.push(passage.step(&mut talk.server, length)?);
     }
+    begun.set(true);
     let written = timers.timeout(idle_ms, session.client_io.write(first)).await;
     written.map_err(|_| Broken::Receiver("takes no data".into()))?.map_err(super::passage::receiver)?;
     if !passage.is_done() {
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
-        match upload {
-            None => Box::pin(download).await?,
-            Some(upload) => {
-                let (client, inbox) = (&session.client_io, &mut talk.client);
-                let mut download = Box::pin(download);
-                tokio::select! {
-                    biased;
-                    downloaded = &mut download => downloaded?,
-                    // whatever became of the request's rest, the response decides
-                    _ = upload.pass(inbox, client, server, timers, idle_ms) => download.await?,
-                }
-            }
-        }
+        let uploading = finish_upload(upload, &mut talk.client, session, exchange);
+        Box::pin(beside(download, uploading)).await?;
     }
     if let Some(flow) = exchange.flow()
         && let Some(response) = &mut flow.response
@@ -159,6 +185,8 @@ async fn collect(
     talk: &mut Talk,
     exchange: &mut Exchange,
     length: usize,
+    mut upload: Option<&mut Passage>,
+    begun: &Cell<bool>,
 ) -> Result<Verdict, Broken> {
     let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
     let services = &session.services;
@@ -166,8 +194,11 @@ async fn collect(
     let framing = talk.response.framing;
     talk.server.take(length);
     let mut passage = Passage::new(framing, BodyTape::counting(), services.config.body_size_limit);
-    let (data, whole) =
-        passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms).await?;
+    let (data, whole) = {
+        let download = passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms);
+        let uploading = finish_upload(upload.as_deref_mut(), &mut talk.client, session, exchange);
+        Box::pin(beside(download, uploading)).await?
+    };
     if !whole {
         tracing::warn!("a response's body is too long to be collected: addons do not see it");
         let mut out = edited_head(exchange)?;
@@ -175,8 +206,11 @@ async fn collect(
             Some(response) if is_chunked(&response.headers) => write_chunk(&mut out, &data),
             _ => out.extend_from_slice(&data),
         }
+        begun.set(true);
         session.client_io.write(Chunks::from(out)).await.map_err(super::passage::receiver)?;
-        Box::pin(passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms)).await?;
+        let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
+        let uploading = finish_upload(upload, &mut talk.client, session, exchange);
+        Box::pin(beside(download, uploading)).await?;
         exchange.response_done(&mut passage.tape);
         return Ok(exchange.run(Hook::Response).await);
     }
@@ -194,6 +228,7 @@ async fn collect(
     }
     let is_head = talk.request.is_head;
     if let Some(bytes) = whole_response(exchange, framing, is_head)? {
+        begun.set(true);
         session.client_io.write(Chunks::from(bytes)).await.map_err(super::passage::receiver)?;
     }
     Ok(verdict)
