@@ -276,6 +276,12 @@ async fn finish(
 ) -> After {
     talk.server_used = true;
     match (head, sent) {
+        (Ok(_), _) if talk.response.status == 101 && !talk.request.upgrade => {
+            // what follows would pass both ways with nobody looking (RFC 9110 §7.8)
+            close_server(session).await;
+            let reason = "server switched protocols without being asked to".to_owned();
+            refuse(session, exchange, Refusal { status: 502, reason }).await
+        }
         (Ok(length), sent) => responses::relay(session, talk, exchange, sent, length).await,
         (Err(_), Sent::Broken(Broken::Sender(reason))) => {
             exchange.fail(&format!("client: {reason}")).await;
