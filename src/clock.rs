@@ -49,7 +49,7 @@ impl Clock {
             Source::Real { .. } => {
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
             }
-            Source::Test { .. } => 1_000_000_000.0 + self.now_ms() as f64 / 1000.0,
+            Source::Test { .. } => 1_767_225_600.0 + self.now_ms() as f64 / 1000.0,
         }
     }
 

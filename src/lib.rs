@@ -101,4 +101,6 @@ pub mod ring;
 pub mod store;
 pub mod stream;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod ui;

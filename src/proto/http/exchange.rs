@@ -24,6 +24,8 @@ pub struct Exchange {
     flow: Option<Box<HttpFlow>>,
     wants: Hooks,
     recorded: bool,
+    /// `response` has run: the flow has its ending.
+    responded: bool,
     card: Rc<Card>,
 }
 
@@ -55,7 +57,7 @@ impl Exchange {
                 format!("{} {}", String::from_utf8_lossy(&flow.request.method), flow.request.pretty_url());
             *session.card.doing.borrow_mut() = Some((flow.meta.id, line));
         }
-        Self { services, flow, wants, recorded: true, card: session.card.clone() }
+        Self { services, flow, wants, recorded: true, responded: false, card: session.card.clone() }
     }
 
     /// A CONNECT request: a flow for hooks, which no recorder gets.
@@ -68,7 +70,7 @@ impl Exchange {
             let meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
             Box::new(HttpFlow { meta, request: request(now), response: None, websocket: None, killed: false })
         });
-        Self { services, flow, wants, recorded: false, card: session.card.clone() }
+        Self { services, flow, wants, recorded: false, responded: false, card: session.card.clone() }
     }
 
     /// The flow, if there is one.
@@ -108,6 +110,7 @@ impl Exchange {
     pub async fn run(&mut self, hook: Hook) -> Verdict {
         let Some(flow) = &mut self.flow else { return Verdict::Go };
         let had_response = flow.response.is_some();
+        self.responded |= hook == Hook::Response;
         self.services.chain.run(hook, Subject::Http(flow)).await;
         if flow.killed {
             return Verdict::Killed;
@@ -178,7 +181,9 @@ impl Exchange {
         let now = self.services.now();
         if let Some(flow) = &mut self.flow {
             flow.meta.error = Some(crate::flow::Error { msg: reason.to_owned(), timestamp: now });
-            self.services.chain.run(Hook::Error, Subject::Http(flow)).await;
+            if !self.responded {
+                self.services.chain.run(Hook::Error, Subject::Http(flow)).await;
+            }
         }
         self.finish();
     }

@@ -226,13 +226,7 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
         // TLS with the server failed before: this is where the client can read why
         return refuse(session, exchange, error.into()).await;
     }
-    // what a server says unasked on a kept connection answers no request of this client: neither does its end
-    let used = talk.server_used;
-    if session
-        .server_io
-        .as_ref()
-        .is_some_and(|server| if used { !server.is_quiet() } else { server.has_ended() })
-    {
+    if session.server_io.as_ref().is_some_and(|server| is_stale(server, talk)) {
         close_server(session).await;
     }
     if session.server_io.is_none() {
@@ -264,6 +258,13 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
     }
 }
 
+/// The server has closed, or has said something on a kept connection before it was asked: that would pass for
+/// the next answer (RFC 9112 §9.2 wants the connection closed).
+fn is_stale(server: &Stream, talk: &Talk) -> bool {
+    let unasked = talk.server_used && !server.is_quiet();
+    unasked || !talk.server.peek().is_empty() || server.has_ended()
+}
+
 fn is_idempotent(talk: &Talk) -> bool {
     talk.request.framing == super::codec::BodyFraming::None && !talk.request.upgrade && talk.idempotent
 }
@@ -288,6 +289,7 @@ async fn finish(
     talk.server_used = true;
     match (head, sent) {
         (Ok(_), _) if talk.response.status == 101 && !talk.request.upgrade => {
+            // what follows would pass both ways with nobody looking (RFC 9110 §7.8)
             close_server(session).await;
             let reason = "server switched protocols, which the client did not ask for".to_owned();
             refuse(session, exchange, Refusal { status: 502, reason }).await

@@ -246,7 +246,11 @@ pub(super) async fn prepare(
     let framing = talk.request.framing;
     match exchange.run(Hook::Requestheaders).await {
         Verdict::Go => {}
-        Verdict::Answered => return Prepared::Answered,
+        Verdict::Answered => {
+            // it would be taken for the next request
+            talk.client.take(length);
+            return Prepared::Answered;
+        }
         Verdict::Killed => return Prepared::Killed,
     }
     if Passage::declared_too_large(framing, config.body_size_limit) {

@@ -1,8 +1,12 @@
 //! The response's half: from the server or an addon to the client.
 
+use std::cell::Cell;
+use std::pin::pin;
+
 use bytes::Bytes;
 
 use super::codec::{BodyFraming, write_chunk, write_response_head};
+use super::inbox::Inbox;
 use super::layer::{After, Refusal, Sent, Talk, killed, refuse};
 use super::passage::{Broken, Passage};
 use super::requests::{collect_max, fit_length, is_chunked, may_collect, write_body};
@@ -40,11 +44,11 @@ pub(super) async fn relay(
         Sent::Partly(passage) => Some(passage),
         Sent::Whole | Sent::Broken(_) => None,
     };
+    let begun = Cell::new(false);
     let result = if collects {
-        whole_request &= upload.is_none();
-        collect(session, talk, &mut exchange, length).await
+        collect(session, talk, &mut exchange, length, upload.as_deref_mut(), &begun).await
     } else {
-        stream(session, talk, &mut exchange, length, upload.as_deref_mut()).await
+        stream(session, talk, &mut exchange, length, upload.as_deref_mut(), &begun).await
     };
     // a CONNECT that gets here goes to a proxy behind us, whose tunnel is not ours to look into
     let tunnelled = talk.request.connect && (200..300).contains(&talk.response.status);
@@ -57,8 +61,13 @@ pub(super) async fn relay(
             after(session, talk, whole_request, switched).await
         }
         Err(broken) => {
-            exchange.fail(&broken.reason("server", "client")).await;
             close_server(session).await;
+            let reason = broken.reason("server", "client");
+            if !begun.get() {
+                // the client has seen nothing of it yet
+                return refuse(session, exchange, Refusal { status: 502, reason }).await;
+            }
+            exchange.fail(&reason).await;
             // to a TLS client the missing goodbye can be passed on as it is
             let mirrored = session.client.tls && matches!(broken, Broken::NoGoodbye(_));
             if framing == BodyFraming::UntilClose && !mirrored {
@@ -67,6 +76,32 @@ pub(super) async fn relay(
             }
             After::Abort
         }
+    }
+}
+
+/// The response's body, while the rest of the request's goes out; whatever becomes of that, the response decides.
+async fn beside<T>(download: impl Future<Output = T>, upload: impl Future<Output = ()>) -> T {
+    let mut download = pin!(download);
+    tokio::select! {
+        biased;
+        downloaded = &mut download => downloaded,
+        () = upload => download.await,
+    }
+}
+
+/// The rest of a request's body.
+async fn finish_upload(
+    upload: Option<&mut Passage>,
+    inbox: &mut Inbox,
+    session: &Session,
+    exchange: &mut Exchange,
+) {
+    let (Some(upload), Some(server)) = (upload, &session.server_io) else { return };
+    let services = &session.services;
+    let idle_ms = services.config.timeouts.idle_ms;
+    if upload.pass(inbox, &session.client_io, server, &services.timers, idle_ms).await.is_ok() {
+        let trailers = upload.trailers();
+        exchange.request_streamed(&mut upload.tape, trailers).await;
     }
 }
 
@@ -114,6 +149,7 @@ async fn stream(
     exchange: &mut Exchange,
     length: usize,
     mut upload: Option<&mut Passage>,
+    begun: &Cell<bool>,
 ) -> Result<Verdict, Broken> {
     let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
     let services = &session.services;
@@ -127,30 +163,18 @@ async fn stream(
     } else {
         first.push(passage.step(&mut talk.server, length)?);
     }
+    begun.set(true);
     let written = timers.timeout(idle_ms, session.client_io.write(first)).await;
     written.map_err(|_| Broken::Receiver("takes no data".into()))?.map_err(super::passage::receiver)?;
     if !passage.is_done() {
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
-        match upload.as_deref_mut() {
-            None => Box::pin(download).await?,
-            Some(upload) => {
-                let (client, inbox) = (&session.client_io, &mut talk.client);
-                let mut download = Box::pin(download);
-                tokio::select! {
-                    biased;
-                    downloaded = &mut download => downloaded?,
-                    // whatever became of the request's rest, the response decides
-                    _ = upload.pass(&mut *inbox, client, server, timers, idle_ms) => download.await?,
-                }
-            }
-        }
+        let uploading = finish_upload(upload.as_deref_mut(), &mut talk.client, session, exchange);
+        Box::pin(beside(download, uploading)).await?;
     }
-    if let Some(upload) = upload
-        && talk.response.keep_alive
-        && !talk.request.expect_continue
-    {
+    if talk.response.keep_alive && !talk.request.expect_continue {
         // a server that lives on goes on reading, and so its client may go on sending
-        let _ = upload.pass(&mut talk.client, &session.client_io, server, timers, idle_ms).await;
+        let unfinished = upload.filter(|upload| !upload.is_done());
+        finish_upload(unfinished, &mut talk.client, session, exchange).await;
     }
     if let Some(flow) = exchange.flow()
         && let Some(response) = &mut flow.response
@@ -182,6 +206,8 @@ async fn collect(
     talk: &mut Talk,
     exchange: &mut Exchange,
     length: usize,
+    mut upload: Option<&mut Passage>,
+    begun: &Cell<bool>,
 ) -> Result<Verdict, Broken> {
     let Some(server) = &session.server_io else { return Err(Broken::Sender("connection closed".into())) };
     let services = &session.services;
@@ -189,8 +215,11 @@ async fn collect(
     let framing = talk.response.framing;
     talk.server.take(length);
     let mut passage = Passage::new(framing, BodyTape::counting(), services.config.body_size_limit);
-    let (data, whole) =
-        passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms).await?;
+    let (data, whole) = {
+        let download = passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms);
+        let uploading = finish_upload(upload.as_deref_mut(), &mut talk.client, session, exchange);
+        Box::pin(beside(download, uploading)).await?
+    };
     if !whole {
         tracing::warn!("a response's body is too long to be collected: addons do not see it");
         let mut out = edited_head(exchange)?;
@@ -198,8 +227,11 @@ async fn collect(
             Some(response) if is_chunked(&response.headers) => write_chunk(&mut out, &data),
             _ => out.extend_from_slice(&data),
         }
+        begun.set(true);
         session.write_client(Chunks::from(out)).await.map_err(super::passage::receiver)?;
-        Box::pin(passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms)).await?;
+        let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
+        let uploading = finish_upload(upload, &mut talk.client, session, exchange);
+        Box::pin(beside(download, uploading)).await?;
         exchange.response_done(&mut passage.tape);
         return Ok(exchange.run(Hook::Response).await);
     }
@@ -217,6 +249,7 @@ async fn collect(
     }
     let is_head = talk.request.is_head;
     if let Some(bytes) = whole_response(exchange, framing, is_head)? {
+        begun.set(true);
         session.write_client(Chunks::from(bytes)).await.map_err(super::passage::receiver)?;
     }
     Ok(verdict)

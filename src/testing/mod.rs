@@ -1,0 +1,11 @@
+//! What tests talk through: dialogues played by the real conversation code over in-memory connections.
+
+mod listener;
+mod peers;
+mod play;
+mod playbook;
+mod stage;
+mod tls;
+
+pub(crate) use listener::Listener;
+pub(crate) use playbook::Playbook;
