@@ -211,7 +211,8 @@ fn a_final_response_may_come_while_the_client_still_uploads() {
             .client_gets(early)
             .client_sends("x".repeat(60))
             .server_gets("x".repeat(60)),
-    );
+    )
+    .play();
 }
 
 #[test]
