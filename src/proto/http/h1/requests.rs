@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::codec::{
-    BodyFraming, HeadReason, RequestHead, TargetForm, split_absolute, split_authority, write_chunk,
+    BodyFraming, HeadReason, RequestHead, TargetForm, request_framing, split_absolute, split_authority, write_chunk,
     write_last_chunk, write_request_head,
 };
 use super::inbox::NoHead;
@@ -296,6 +296,7 @@ fn head_from(
     let written = match exchange.flow() {
         Some(flow) if editable => {
             let request = &flow.request;
+            keeps_framing(talk, &request.headers)?;
             write_request_head(
                 &mut out,
                 &request.method,
@@ -317,6 +318,15 @@ fn head_from(
         }
     };
     written.map(|()| out).map_err(|e| e.to_string())
+}
+
+/// A body that streams past keeps its framing: a head that says otherwise would split the message.
+fn keeps_framing(talk: &Talk, headers: &Headers) -> Result<(), String> {
+    let said = request_framing(talk.request.version, talk.request.connect, headers);
+    match said.map_err(|e| e.to_string())? == talk.request.framing {
+        true => Ok(()),
+        false => Err("an addon changed how a streamed request body is framed".into()),
+    }
 }
 
 async fn collect(

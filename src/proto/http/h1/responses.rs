@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 
-use super::codec::{BodyFraming, write_chunk, write_response_head};
+use super::codec::{BodyFraming, response_framing, write_chunk, write_response_head};
 use super::inbox::Inbox;
 use super::layer::{After, Refusal, Sent, Talk, killed, refuse};
 use super::passage::{Broken, Passage};
@@ -141,7 +141,7 @@ async fn stream(
     let mut passage = Passage::new(talk.response.framing, exchange.tape(), services.config.body_size_limit);
     let mut first = Chunks::default();
     if exchange.is_editable() {
-        first.push(edited_head(exchange)?.into());
+        first.push(edited_head(talk, exchange)?.into());
         talk.server.take(length);
         first.push(passage.step(&mut talk.server, 0)?);
     } else {
@@ -165,9 +165,14 @@ async fn stream(
     Ok(exchange.run(Hook::Response).await)
 }
 
-fn edited_head(exchange: &mut Exchange) -> Result<Vec<u8>, Broken> {
+fn edited_head(talk: &Talk, exchange: &mut Exchange) -> Result<Vec<u8>, Broken> {
     let mut out = Vec::with_capacity(512);
     if let Some(response) = exchange.flow().and_then(|flow| flow.response.as_ref()) {
+        let (head, facts) = (&talk.response, talk.request.request_facts());
+        let said = response_framing(head.version, response.status_code, facts, &response.headers);
+        if said.map_err(|e| Broken::Framing(e.to_string()))? != head.framing {
+            return Err(Broken::Framing("an addon changed how a streamed body is framed".into()));
+        }
         let version = version_of(&response.http_version);
         write_response_head(&mut out, version, response.status_code, &response.reason, &response.headers)
             .map_err(|e| Broken::Framing(e.to_string()))?;
@@ -201,7 +206,7 @@ async fn collect(
     };
     if !whole {
         tracing::warn!("a response's body is too long to be collected: addons do not see it");
-        let mut out = edited_head(exchange)?;
+        let mut out = edited_head(talk, exchange)?;
         match exchange.flow().and_then(|flow| flow.response.as_ref()) {
             Some(response) if is_chunked(&response.headers) => write_chunk(&mut out, &data),
             _ => out.extend_from_slice(&data),
