@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::codec::{
-    BodyFraming, HeadReason, RequestHead, TargetForm, request_framing, split_absolute, split_authority, write_chunk,
-    write_last_chunk, write_request_head,
+    BodyFraming, HeadReason, RequestHead, TargetForm, request_framing, split_absolute, split_authority,
+    write_chunk, write_last_chunk, write_request_head,
 };
 use super::inbox::NoHead;
-use super::layer::{After, Refusal, Talk};
+use super::layer::{After, Refusal, Talk, run_hook};
 use super::passage::Passage;
 use crate::buf::Chunks;
 use crate::flow::{Headers, HttpVersion, Request};
@@ -227,7 +227,7 @@ pub(super) async fn prepare(
 ) -> Prepared {
     let config = &session.services.config;
     let framing = talk.request.framing;
-    match exchange.run(Hook::Requestheaders).await {
+    match run_hook(session, exchange, Hook::Requestheaders).await {
         Verdict::Go => {}
         Verdict::Answered => {
             // it would be taken for the next request
@@ -363,7 +363,7 @@ async fn collect(
         flow.request.trailers = passage.trailers();
         flow.request.content = Some(data.into());
     }
-    match exchange.run(Hook::Request).await {
+    match run_hook(session, exchange, Hook::Request).await {
         Verdict::Go => {}
         Verdict::Answered => return Prepared::Answered,
         Verdict::Killed => return Prepared::Killed,

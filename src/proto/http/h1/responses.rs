@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::codec::{BodyFraming, response_framing, write_chunk, write_response_head};
 use super::inbox::Inbox;
-use super::layer::{After, Refusal, Sent, Talk, killed, refuse};
+use super::layer::{After, Refusal, Sent, Talk, killed, refuse, run_hook};
 use super::passage::{Broken, Passage};
 use super::requests::{collect_max, fit_length, is_chunked, may_collect, write_body};
 use crate::buf::Chunks;
@@ -27,7 +27,7 @@ pub(super) async fn relay(
     length: usize,
 ) -> After {
     exchange.response_begun(|now| flow_response(talk, length, now));
-    match exchange.run(Hook::Responseheaders).await {
+    match run_hook(session, &mut exchange, Hook::Responseheaders).await {
         Verdict::Killed => return killed(exchange).await,
         Verdict::Go | Verdict::Answered => {}
     }
@@ -227,7 +227,7 @@ async fn collect(
         response.trailers = passage.trailers();
         response.content = Some(data.into());
     }
-    let verdict = exchange.run(Hook::Response).await;
+    let verdict = run_hook(session, exchange, Hook::Response).await;
     if verdict == Verdict::Killed {
         return Ok(verdict);
     }
