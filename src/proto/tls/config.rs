@@ -78,10 +78,12 @@ fn preferred(mut provider: CryptoProvider) -> CryptoProvider {
 /// A worker's configurations.
 pub struct TlsContexts {
     setup: TlsSetup,
-    servers: RefCell<Fifo<ServerKey, (Arc<Leaf>, Arc<ServerConfig>)>>,
+    servers: RefCell<Fifo<ServerKey, LeafConfig>>,
     clients: RefCell<Fifo<ClientKey, Arc<ClientConfig>>>,
 }
 
+/// A configuration, and the leaf it shows.
+type LeafConfig = (Arc<Leaf>, Arc<ServerConfig>);
 /// A leaf, by its address, and the ALPN answer.
 type ServerKey = (usize, Option<Vec<u8>>);
 /// Address, server name, ALPN offer.
