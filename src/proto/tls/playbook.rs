@@ -154,10 +154,7 @@ fn raw_bytes_in_tls_are_relayed() {
 }
 
 fn shaken_raw() -> Playbook {
-    Playbook::transparent(ORIGIN)
-        .trusting_origin()
-        .client_starts_tls(client())
-        .connects_tls(ORIGIN, server())
+    Playbook::transparent(ORIGIN).trusting_origin().client_starts_tls(client()).connects_tls(ORIGIN, server())
 }
 
 #[test]
@@ -169,12 +166,7 @@ fn an_end_without_goodbye_is_passed_on_as_one() {
         .client_sees_cut()
         .tcp_flow(|flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains("close_notify")))
         .play();
-    shaken_raw()
-        .client_sends("\x01hello")
-        .server_gets("\x01hello")
-        .client_cuts()
-        .server_sees_cut()
-        .play();
+    shaken_raw().client_sends("\x01hello").server_gets("\x01hello").client_cuts().server_sees_cut().play();
 }
 
 #[test]
@@ -288,6 +280,17 @@ fn hooks_of_tls_run_in_order_and_may_be_held() {
         .hold_goes_on()
         .hook(Hook::TlsStartClient)
         .hook(Hook::TlsEstablishedClient)
+        .client_sends(GET)
+        .server_gets(GET)
+        .play();
+}
+
+#[test]
+fn a_client_without_a_name_gets_a_leaf_for_the_address() {
+    Playbook::transparent(ORIGIN)
+        .client_starts_tls(ClientHandshake::to("93.184.216.34").without_sni())
+        .connects_tls(ORIGIN, server())
+        .client_tls(|tls| assert!(!tls.is_handshaking()))
         .client_sends(GET)
         .server_gets(GET)
         .play();

@@ -79,8 +79,7 @@ fn held_at(hook: Hook) {
     };
     let book = Playbook::transparent(ORIGIN).holds(&[hook]);
     let book = pause(book, &[Hook::ClientConnected]).client_sends(GET);
-    let book =
-        pause(book, &[Hook::NextLayer, Hook::Requestheaders, Hook::Request, Hook::ServerConnect]);
+    let book = pause(book, &[Hook::NextLayer, Hook::Requestheaders, Hook::Request, Hook::ServerConnect]);
     let book = pause(book.connects(ORIGIN), &[Hook::ServerConnected]);
     let book = book.server_gets(GET).server_sends(OK);
     let book = pause(book, &[Hook::Responseheaders, Hook::Response]);
@@ -96,9 +95,22 @@ fn a_client_that_leaves_during_a_hold_leaves_nothing_behind() {
             .holds(&[hook])
             .client_sends(GET)
             .client_resets()
-            .passes(60_100)
+            .http_flow(|flow| assert!(flow.meta.error.is_some()))
+            .play();
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_its_response_is_held_ends_the_exchange() {
+    for hook in [Hook::Responseheaders, Hook::Response] {
+        Playbook::transparent(ORIGIN)
+            .wants(Hooks::NONE)
+            .holds(&[hook])
+            .client_sends(GET)
             .connects(ORIGIN)
             .server_gets(GET)
+            .server_sends(OK)
+            .client_resets()
             .server_sees_end()
             .http_flow(|flow| assert!(flow.meta.error.is_some()))
             .play();
