@@ -173,3 +173,54 @@ fn a_conversation_that_is_killed_by_a_person_is_still_delivered() {
         .tcp_flow(|flow| assert_eq!(flow.meta.error.as_ref().unwrap().msg, KILLED_MESSAGE))
         .play();
 }
+
+#[test]
+fn every_hook_of_a_conversation_may_be_held() {
+    Playbook::transparent(ORIGIN)
+        .only_as_written()
+        .holds(&[Hook::TcpStart, Hook::TcpMessage, Hook::TcpEnd])
+        .client_sends("\x01hello")
+        .connects(ORIGIN)
+        .hook(Hook::TcpStart)
+        .passes(1_000)
+        .hold_goes_on()
+        .hook(Hook::TcpMessage)
+        .passes(1_000)
+        .answer_hold(|subject| match subject {
+            crate::hooks::Subject::Tcp(flow) => flow.messages[0].content = "changed".into(),
+            other => panic!("{other:?}"),
+        })
+        .server_gets("changed")
+        .client_closes()
+        .server_closes()
+        .hook(Hook::TcpEnd)
+        .passes(1_000)
+        .no_flow()
+        .hold_goes_on()
+        .tcp_flow(|flow| assert_eq!(&flow.messages[0].content[..], b"changed"))
+        .play();
+    Playbook::transparent(ORIGIN)
+        .holds(&[Hook::TcpError])
+        .client_sends("\x01hello")
+        .connect_fails(ORIGIN, ErrorKind::ConnectionRefused)
+        .hook(Hook::TcpError)
+        .passes(1_000)
+        .hold_goes_on()
+        .client_sees_reset()
+        .play();
+}
+
+#[test]
+fn a_message_that_is_held_keeps_the_other_direction_s_order() {
+    Playbook::transparent(ORIGIN)
+        .only_as_written()
+        .holds(&[Hook::TcpMessage])
+        .client_sends("\x01first")
+        .connects(ORIGIN)
+        .server_sends("\x02second")
+        .hold_goes_on()
+        .server_gets("\x01first")
+        .hold_goes_on()
+        .client_gets("\x02second")
+        .play();
+}

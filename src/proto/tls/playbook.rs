@@ -295,3 +295,68 @@ fn a_client_without_a_name_gets_a_leaf_for_the_address() {
         .server_gets(GET)
         .play();
 }
+
+#[test]
+fn every_hook_of_a_handshake_may_be_held() {
+    for hook in [Hook::TlsStartServer, Hook::TlsEstablishedServer, Hook::TlsStartClient] {
+        Playbook::transparent(ORIGIN)
+            .trusting_origin()
+            .holds(&[hook])
+            .client_starts_tls(client())
+            .connects_tls(ORIGIN, server())
+            .hook(hook)
+            .client_tls(|tls| assert!(tls.is_handshaking()))
+            .passes(1_000)
+            .hold_goes_on()
+            .client_tls(|tls| assert!(!tls.is_handshaking()))
+            .play();
+    }
+    Playbook::transparent(ORIGIN)
+        .trusting_origin()
+        .holds(&[Hook::TlsEstablishedClient])
+        .client_starts_tls(client())
+        .connects_tls(ORIGIN, server())
+        .hook(Hook::TlsEstablishedClient)
+        .client_sends(GET)
+        .passes(1_000)
+        .hold_goes_on()
+        .server_gets(GET)
+        .play();
+    Playbook::transparent(ORIGIN)
+        .trusting_origin()
+        .holds(&[Hook::TlsFailedServer])
+        .client_starts_tls(client())
+        .connects_tls(ORIGIN, server().untrusted())
+        .hook(Hook::TlsFailedServer)
+        .passes(1_000)
+        .hold_goes_on()
+        .client_sends(GET)
+        .client_gets_page(502, "invalid peer certificate")
+        .play();
+    Playbook::transparent(ORIGIN)
+        .holds(&[Hook::TlsFailedClient])
+        .client_starts_tls(client().alpn(&["h2"]))
+        .hook(Hook::TlsFailedClient)
+        .client_tls_fails("HandshakeFailure")
+        .passes(1_000)
+        .hold_goes_on()
+        .client_sees_cut()
+        .play();
+}
+
+#[test]
+fn a_request_sent_with_the_finished_message_is_not_lost() {
+    // what the client seals before the handshake is over leaves in one write with its Finished
+    Playbook::transparent(ORIGIN)
+        .trusting_origin()
+        .only_as_written()
+        .holds(&[Hook::TlsClienthello])
+        .client_starts_tls(client())
+        .client_sends(GET)
+        .hold_goes_on()
+        .connects_tls(ORIGIN, server())
+        .server_gets(GET)
+        .server_sends(OK)
+        .client_gets(OK)
+        .play();
+}
