@@ -382,7 +382,7 @@ pub(super) async fn run_hook(session: &Session, exchange: &mut Exchange, hook: H
 }
 
 /// Ends when the client's connection breaks. One that is only half closed still wants its answer.
-async fn gone(client: &Stream) {
+pub(super) async fn gone(client: &Stream) {
     if client.peek(1).await.is_ok() {
         std::future::pending::<()>().await;
     }

@@ -1,13 +1,12 @@
 //! The response's half: from the server or an addon to the client.
 
 use std::cell::Cell;
-use std::pin::pin;
 
 use bytes::Bytes;
 
 use super::codec::{BodyFraming, response_framing, write_chunk, write_response_head};
 use super::inbox::Inbox;
-use super::layer::{After, Refusal, Sent, Talk, killed, refuse, run_hook};
+use super::layer::{After, Refusal, Sent, Talk, gone, killed, refuse, run_hook};
 use super::passage::{Broken, Passage};
 use super::requests::{collect_max, fit_length, is_chunked, may_collect, write_body};
 use crate::buf::Chunks;
@@ -17,6 +16,7 @@ use crate::proto::http::exchange::{Exchange, Verdict};
 use crate::proto::http::tape::BodyTape;
 use crate::proto::server::close_server;
 use crate::proto::session::Session;
+use crate::stream::Stream;
 
 /// The response whose head is in the inbox goes to the client.
 pub(super) async fn relay(
@@ -71,13 +71,21 @@ pub(super) async fn relay(
     }
 }
 
-/// The response's body, while the rest of the request's goes out; whatever becomes of that, the response decides.
-async fn beside<T>(download: impl Future<Output = T>, upload: impl Future<Output = ()>) -> T {
-    let mut download = pin!(download);
+/// The response's body, while the rest of the request's goes out; whatever becomes of that, the response decides,
+/// as long as there is a client.
+async fn beside<T>(
+    download: impl Future<Output = Result<T, Broken>>,
+    upload: impl Future<Output = ()>,
+    client: &Stream,
+) -> Result<T, Broken> {
+    let leaving = async {
+        upload.await;
+        gone(client).await;
+    };
     tokio::select! {
         biased;
-        downloaded = &mut download => downloaded,
-        () = upload => download.await,
+        downloaded = download => downloaded,
+        () = leaving => Err(Broken::Receiver("connection closed".into())),
     }
 }
 
@@ -153,7 +161,7 @@ async fn stream(
     if !passage.is_done() {
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
         let uploading = finish_upload(upload, &mut talk.client, session, exchange);
-        Box::pin(beside(download, uploading)).await?;
+        Box::pin(beside(download, uploading, &session.client_io)).await?;
     }
     if let Some(flow) = exchange.flow()
         && let Some(response) = &mut flow.response
@@ -202,7 +210,7 @@ async fn collect(
     let (data, whole) = {
         let download = passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms);
         let uploading = finish_upload(upload.as_deref_mut(), &mut talk.client, session, exchange);
-        Box::pin(beside(download, uploading)).await?
+        Box::pin(beside(download, uploading, &session.client_io)).await?
     };
     if !whole {
         tracing::warn!("a response's body is too long to be collected: addons do not see it");
@@ -215,7 +223,7 @@ async fn collect(
         session.client_io.write(Chunks::from(out)).await.map_err(super::passage::receiver)?;
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
         let uploading = finish_upload(upload, &mut talk.client, session, exchange);
-        Box::pin(beside(download, uploading)).await?;
+        Box::pin(beside(download, uploading, &session.client_io)).await?;
         exchange.response_done(&mut passage.tape);
         return Ok(exchange.run(Hook::Response).await);
     }
