@@ -7,6 +7,9 @@ use std::rc::{Rc, Weak};
 
 use super::{BLOCK_SIZE, Buffer};
 
+/// Blocks out from which holders should keep less, however high the limit: 18 MB.
+const PRESSED_FROM: usize = 1024;
+
 /// A home for blocks.
 pub trait Recycle {
     /// Takes back a block that nobody else holds.
@@ -119,9 +122,9 @@ impl BlockPool {
         self.idle.borrow().len()
     }
 
-    /// More than a quarter of the limit is out: holders should keep less.
+    /// Much is out: holders should keep less.
     pub fn under_pressure(&self) -> bool {
-        self.in_use.get() * 4 > self.blocks_max
+        self.in_use.get() > (self.blocks_max / 4).min(PRESSED_FROM)
     }
 }
 

@@ -9,3 +9,4 @@ mod tls;
 
 pub(crate) use listener::Listener;
 pub(crate) use playbook::Playbook;
+pub(crate) use tls::{ClientHandshake, ServerHandshake};

@@ -136,9 +136,9 @@ fn play(book: &Playbook, manner: Manner) {
         polls: Cell::new(0),
     };
     play.settle();
-    for at in 0..steps.len() {
+    for (at, step) in steps.iter().enumerate() {
         play.at = at;
-        play.step(&steps[at]);
+        play.step(step);
     }
     play.at = steps.len();
     play.expect_nothing_left();

@@ -81,11 +81,9 @@ impl Step {
 
     /// Whether what this peer says next may be said before this step.
     pub(super) fn lets_pass(&self, peer: Peer) -> bool {
-        match (self, peer) {
-            (Self::Gets(Peer::Client, _) | Self::Hook(_), _) => true,
-            (Self::Gets(Peer::Server, _) | Self::Connects(_, Dial::Connected), Peer::Client) => true,
-            _ => false,
-        }
+        let for_all = matches!(self, Self::Gets(Peer::Client, _) | Self::Hook(_));
+        let for_client = matches!(self, Self::Gets(Peer::Server, _) | Self::Connects(_, Dial::Connected));
+        for_all || peer == Peer::Client && for_client
     }
 }
 

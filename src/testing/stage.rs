@@ -16,6 +16,9 @@ use crate::hooks::{Answer, Flowed, Hook, Hooks, Subject, hold};
 use crate::proto::Outbox;
 use crate::stream::{Pipe, Stream};
 
+/// More than any script tells of.
+const ACTS_MAX: usize = 10_000;
+
 /// Something the session did besides sending bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
@@ -67,6 +70,7 @@ impl Stage {
         // what was sent before comes before
         self.drain();
         let number = self.acts_done.get();
+        assert!(number < ACTS_MAX, "the session goes round in a circle: {act:?}");
         self.acts_done.set(number + 1);
         self.acts.borrow_mut().push_back((number, act));
     }

@@ -56,7 +56,7 @@ fn an_origin_that_dies_takes_nobody_with_it() {
     let base = settled(|| daemon.fd_count());
     let mut downloads = Vec::new();
     for _ in 0..20 {
-        let mut curl = lab.client().curl_piped(&["--limit-rate", "1M", "https://example.test/1g"]);
+        let mut curl = lab.client().curl_piped(&["--limit-rate", "4M", "https://example.test/1g"]);
         let mut output = curl.take_stdout();
         output.read_exact(&mut [0; 1000]).expect("the beginning of a download");
         downloads.push((curl, output));

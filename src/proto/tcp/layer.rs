@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -28,8 +29,10 @@ pub async fn relay(mut session: Session, layer: Layer) -> Outcome {
         return Outcome::Closed;
     }
     let mut tape = Tape::of(&session, layer);
-    tape.begin(&session).await;
-    let result = converse(&session, &tape).await;
+    let result = match tape.begin(&session).await {
+        Ok(()) => converse(&session, &tape).await,
+        Err(killed) => Err(Cut::from(killed)),
+    };
     let whole = result.is_ok();
     tape.finish(&session, result.map_err(|cut| tell(&session, cut))).await;
     if whole {
@@ -135,6 +138,7 @@ fn broken(error: &io::Error) -> String {
 struct Tape {
     flow: Option<Mutex<TcpFlow>>,
     recorded: Cell<usize>,
+    services: Rc<Services>,
 }
 
 impl Tape {
@@ -146,13 +150,14 @@ impl Tape {
                 FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), services.now());
             Mutex::new(TcpFlow { meta, messages: Vec::new(), killed: false })
         });
-        Self { flow, recorded: Cell::new(0) }
+        Self { flow, recorded: Cell::new(0), services: services.clone() }
     }
 
-    async fn begin(&self, session: &Session) {
-        if let Some(flow) = &self.flow {
-            session.services.chain.run(Hook::TcpStart, Subject::Tcp(&mut *flow.lock().await)).await;
-        }
+    async fn begin(&self, session: &Session) -> Result<(), String> {
+        let Some(flow) = &self.flow else { return Ok(()) };
+        let mut flow = flow.lock().await;
+        session.services.chain.run(Hook::TcpStart, Subject::Tcp(&mut flow)).await;
+        if flow.killed { Err(crate::flow::KILLED_MESSAGE.into()) } else { Ok(()) }
     }
 
     /// Shows a message to whoever wants it; gives what is to be sent on, if anything.
@@ -185,8 +190,7 @@ impl Tape {
     }
 
     async fn finish(&mut self, session: &Session, result: Result<(), String>) {
-        let Some(flow) = self.flow.take() else { return };
-        let mut flow = flow.into_inner();
+        let Some(flow) = self.flow.as_mut().map(Mutex::get_mut) else { return };
         flow.meta.live = false;
         let hook = match result {
             Ok(()) => Hook::TcpEnd,
@@ -195,7 +199,27 @@ impl Tape {
                 Hook::TcpError
             }
         };
-        session.services.chain.run(hook, Subject::Tcp(&mut flow)).await;
-        session.services.outbox.deliver(Flow::Tcp(Box::new(flow)));
+        session.services.chain.run(hook, Subject::Tcp(flow)).await;
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
+        if let Some(flow) = self.flow.take() {
+            self.services.outbox.deliver(Flow::Tcp(Box::new(flow.into_inner())));
+        }
+    }
+}
+
+impl Drop for Tape {
+    /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
+    fn drop(&mut self) {
+        if let Some(flow) = self.flow.as_mut().map(Mutex::get_mut)
+            && flow.meta.live
+        {
+            let timestamp = self.services.now();
+            flow.meta.error = Some(crate::flow::Error { msg: crate::flow::KILLED_MESSAGE.into(), timestamp });
+            flow.meta.live = false;
+        }
+        self.deliver();
     }
 }

@@ -6,6 +6,8 @@ mod codec;
 mod config;
 mod facts;
 mod layer;
+#[cfg(test)]
+mod playbook;
 mod verify;
 
 pub use codec::TlsCodec;

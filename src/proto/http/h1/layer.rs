@@ -389,8 +389,17 @@ async fn request_and_head(
     (Sent::Whole, head)
 }
 
+/// Runs a hook; a client that is reset while an addon holds the exchange ends it.
+pub(super) async fn run_hook(session: &Session, exchange: &mut Exchange, hook: Hook) -> Verdict {
+    tokio::select! {
+        biased;
+        verdict = exchange.run(hook) => verdict,
+        () = gone(&session.client_io) => Verdict::Killed,
+    }
+}
+
 /// Ends when the client's connection breaks. One that is only half closed still wants its answer.
-async fn gone(client: &Stream) {
+pub(super) async fn gone(client: &Stream) {
     if client.peek(1).await.is_ok() {
         std::future::pending::<()>().await;
     }

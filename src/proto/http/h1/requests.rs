@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::codec::{
-    BodyFraming, HeadReason, RequestHead, TargetForm, split_absolute, split_authority, write_chunk,
-    write_last_chunk, write_request_head,
+    BodyFraming, HeadReason, RequestHead, TargetForm, request_framing, split_absolute, split_authority,
+    write_chunk, write_last_chunk, write_request_head,
 };
 use super::inbox::NoHead;
-use super::layer::{After, Refusal, Talk};
+use super::layer::{After, Refusal, Talk, run_hook};
 use super::passage::Passage;
 use crate::buf::Chunks;
 use crate::flow::{Headers, HttpVersion, Request};
@@ -244,7 +244,7 @@ pub(super) async fn prepare(
 ) -> Prepared {
     let config = &session.services.config;
     let framing = talk.request.framing;
-    match exchange.run(Hook::Requestheaders).await {
+    match run_hook(session, exchange, Hook::Requestheaders).await {
         Verdict::Go => {}
         Verdict::Answered => {
             // it would be taken for the next request
@@ -313,6 +313,7 @@ fn head_from(
     let written = match exchange.flow() {
         Some(flow) if editable => {
             let request = &flow.request;
+            keeps_framing(talk, &request.headers)?;
             write_request_head(
                 &mut out,
                 &request.method,
@@ -334,6 +335,15 @@ fn head_from(
         }
     };
     written.map(|()| out).map_err(|e| e.to_string())
+}
+
+/// A body that streams past keeps its framing: a head that says otherwise would split the message.
+fn keeps_framing(talk: &Talk, headers: &Headers) -> Result<(), String> {
+    let said = request_framing(talk.request.version, talk.request.connect, headers);
+    match said.map_err(|e| e.to_string())? == talk.request.framing {
+        true => Ok(()),
+        false => Err("an addon changed how a streamed request body is framed".into()),
+    }
 }
 
 async fn collect(
@@ -370,7 +380,7 @@ async fn collect(
         flow.request.trailers = passage.trailers();
         flow.request.content = Some(data.into());
     }
-    match exchange.run(Hook::Request).await {
+    match run_hook(session, exchange, Hook::Request).await {
         Verdict::Go => {}
         Verdict::Answered => return Prepared::Answered,
         Verdict::Killed => return Prepared::Killed,

@@ -1,13 +1,12 @@
 //! The response's half: from the server or an addon to the client.
 
 use std::cell::Cell;
-use std::pin::pin;
 
 use bytes::Bytes;
 
-use super::codec::{BodyFraming, write_chunk, write_response_head};
+use super::codec::{BodyFraming, response_framing, write_chunk, write_response_head};
 use super::inbox::Inbox;
-use super::layer::{After, Refusal, Sent, Talk, killed, refuse};
+use super::layer::{After, Refusal, Sent, Talk, gone, killed, refuse, run_hook};
 use super::passage::{Broken, Passage};
 use super::requests::{collect_max, fit_length, is_chunked, may_collect, write_body};
 use crate::buf::Chunks;
@@ -17,6 +16,7 @@ use crate::proto::http::exchange::{Exchange, Verdict};
 use crate::proto::http::tape::BodyTape;
 use crate::proto::server::close_server;
 use crate::proto::session::Session;
+use crate::stream::Stream;
 
 /// The response whose head is in the inbox goes to the client.
 pub(super) async fn relay(
@@ -27,7 +27,7 @@ pub(super) async fn relay(
     length: usize,
 ) -> After {
     exchange.response_begun(|now| flow_response(talk, length, now));
-    match exchange.run(Hook::Responseheaders).await {
+    match run_hook(session, &mut exchange, Hook::Responseheaders).await {
         Verdict::Killed => return killed(exchange).await,
         Verdict::Go | Verdict::Answered => {}
     }
@@ -79,13 +79,21 @@ pub(super) async fn relay(
     }
 }
 
-/// The response's body, while the rest of the request's goes out; whatever becomes of that, the response decides.
-async fn beside<T>(download: impl Future<Output = T>, upload: impl Future<Output = ()>) -> T {
-    let mut download = pin!(download);
+/// The response's body, while the rest of the request's goes out; whatever becomes of that, the response decides,
+/// as long as there is a client.
+async fn beside<T>(
+    download: impl Future<Output = Result<T, Broken>>,
+    upload: impl Future<Output = ()>,
+    client: &Stream,
+) -> Result<T, Broken> {
+    let leaving = async {
+        upload.await;
+        gone(client).await;
+    };
     tokio::select! {
         biased;
-        downloaded = &mut download => downloaded,
-        () = upload => download.await,
+        downloaded = download => downloaded,
+        () = leaving => Err(Broken::Receiver("connection closed".into())),
     }
 }
 
@@ -157,7 +165,7 @@ async fn stream(
     let mut passage = Passage::new(talk.response.framing, exchange.tape(), services.config.body_size_limit);
     let mut first = Chunks::default();
     if exchange.is_editable() {
-        first.push(edited_head(exchange)?.into());
+        first.push(edited_head(talk, exchange)?.into());
         talk.server.take(length);
         first.push(passage.step(&mut talk.server, 0)?);
     } else {
@@ -169,7 +177,7 @@ async fn stream(
     if !passage.is_done() {
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
         let uploading = finish_upload(upload.as_deref_mut(), &mut talk.client, session, exchange);
-        Box::pin(beside(download, uploading)).await?;
+        Box::pin(beside(download, uploading, &session.client_io)).await?;
     }
     if talk.response.keep_alive && !talk.request.expect_continue {
         // a server that lives on goes on reading, and so its client may go on sending
@@ -186,9 +194,14 @@ async fn stream(
     Ok(exchange.run(Hook::Response).await)
 }
 
-fn edited_head(exchange: &mut Exchange) -> Result<Vec<u8>, Broken> {
+fn edited_head(talk: &Talk, exchange: &mut Exchange) -> Result<Vec<u8>, Broken> {
     let mut out = Vec::with_capacity(512);
     if let Some(response) = exchange.flow().and_then(|flow| flow.response.as_ref()) {
+        let (head, facts) = (&talk.response, talk.request.request_facts());
+        let said = response_framing(head.version, response.status_code, facts, &response.headers);
+        if said.map_err(|e| Broken::Framing(e.to_string()))? != head.framing {
+            return Err(Broken::Framing("an addon changed how a streamed body is framed".into()));
+        }
         let version = version_of(&response.http_version);
         write_response_head(&mut out, version, response.status_code, &response.reason, &response.headers)
             .map_err(|e| Broken::Framing(e.to_string()))?;
@@ -218,11 +231,11 @@ async fn collect(
     let (data, whole) = {
         let download = passage.collect(&mut talk.server, server, collect_max(session), timers, idle_ms);
         let uploading = finish_upload(upload.as_deref_mut(), &mut talk.client, session, exchange);
-        Box::pin(beside(download, uploading)).await?
+        Box::pin(beside(download, uploading, &session.client_io)).await?
     };
     if !whole {
         tracing::warn!("a response's body is too long to be collected: addons do not see it");
-        let mut out = edited_head(exchange)?;
+        let mut out = edited_head(talk, exchange)?;
         match exchange.flow().and_then(|flow| flow.response.as_ref()) {
             Some(response) if is_chunked(&response.headers) => write_chunk(&mut out, &data),
             _ => out.extend_from_slice(&data),
@@ -231,7 +244,7 @@ async fn collect(
         session.write_client(Chunks::from(out)).await.map_err(super::passage::receiver)?;
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
         let uploading = finish_upload(upload, &mut talk.client, session, exchange);
-        Box::pin(beside(download, uploading)).await?;
+        Box::pin(beside(download, uploading, &session.client_io)).await?;
         exchange.response_done(&mut passage.tape);
         return Ok(exchange.run(Hook::Response).await);
     }
@@ -243,7 +256,7 @@ async fn collect(
         response.trailers = passage.trailers();
         response.content = Some(data.into());
     }
-    let verdict = exchange.run(Hook::Response).await;
+    let verdict = run_hook(session, exchange, Hook::Response).await;
     if verdict == Verdict::Killed {
         return Ok(verdict);
     }
