@@ -4,6 +4,7 @@ mod listener;
 mod peers;
 mod play;
 mod playbook;
+mod sim;
 mod stage;
 mod tls;
 

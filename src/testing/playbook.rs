@@ -54,6 +54,7 @@ pub(super) enum Step {
     Passes(u64),
     Flow(Rc<dyn Fn(&Flow)>),
     NoFlow,
+    Whatever,
     Drains,
     Killed,
     StartsTls(ClientHandshake),
@@ -74,6 +75,7 @@ impl Step {
                 | Self::Hook(_)
                 | Self::Flow(_)
                 | Self::NoFlow
+                | Self::Whatever
                 | Self::TlsIs(..)
                 | Self::TlsFails(..)
         )
@@ -106,6 +108,7 @@ impl std::fmt::Display for Step {
             Self::Passes(ms) => write!(f, "{ms} ms pass"),
             Self::Flow(_) => f.write_str("flow is delivered"),
             Self::NoFlow => f.write_str("no flow is delivered"),
+            Self::Whatever => f.write_str("whatever comes"),
             Self::Drains => f.write_str("draining starts"),
             Self::Killed => f.write_str("session is killed"),
             Self::StartsTls(_) => f.write_str("client starts TLS"),
@@ -153,6 +156,7 @@ pub(crate) struct Playbook {
     pub(super) steps: Vec<Step>,
     pub(super) trusts_origin: bool,
     pub(super) only_as_written: bool,
+    pub(super) loose: bool,
     played: bool,
 }
 
@@ -174,6 +178,7 @@ impl Playbook {
             steps: Vec::new(),
             trusts_origin: false,
             only_as_written: false,
+            loose: false,
             played: false,
         }
     }
@@ -261,6 +266,17 @@ impl Playbook {
     pub(crate) fn only_as_written(mut self) -> Self {
         self.only_as_written = true;
         self
+    }
+
+    /// Outputs may come before the script asks for them.
+    pub(crate) fn loosely(mut self) -> Self {
+        self.loose = true;
+        self
+    }
+
+    /// What has come by now does not matter.
+    pub(crate) fn whatever_came(self) -> Self {
+        self.step(Step::Whatever)
     }
 
     fn step(mut self, step: Step) -> Self {

@@ -154,6 +154,15 @@ impl Stage {
         })
     }
 
+    /// Drops what is not accounted for.
+    pub(super) fn forget(&self) {
+        self.acts.borrow_mut().clear();
+        self.client.borrow_mut().account(usize::MAX);
+        for server in self.servers.borrow_mut().iter_mut() {
+            server.account(usize::MAX);
+        }
+    }
+
     /// Every flow that began must have been delivered once the session is over.
     pub(super) fn check_flows(&self) {
         if !self.outbox_wanted {
