@@ -351,6 +351,10 @@ impl Playbook {
         self.step(Step::SeesCut(Peer::Server))
     }
 
+    pub(crate) fn server_sees_reset(self) -> Self {
+        self.step(Step::SeesReset(Peer::Server))
+    }
+
     pub(crate) fn client_sees_reset(self) -> Self {
         self.step(Step::SeesReset(Peer::Client))
     }

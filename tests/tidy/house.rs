@@ -130,11 +130,7 @@ pub(crate) const CLOCKS: &[Exception] = &[
 ];
 
 /// Conversations whose dialogues are not written yet: short, and getting shorter.
-pub(crate) const DIALOGUES_OWED: &[Exception] = &[
-    except("src/proto/http/h1", "told end to end by tests/gateway/ so far"),
-    except("src/proto/tcp", "told end to end by tests/gateway/ so far"),
-    except("src/proto/tls", "told end to end by tests/gateway/ so far"),
-];
+pub(crate) const DIALOGUES_OWED: &[Exception] = &[];
 
 /// Lines of a file that are not tests.
 pub(crate) const LINES_MAX: usize = 600;

@@ -160,8 +160,8 @@ fn a_server_may_speak_first() {
 
 #[test]
 fn a_reset_of_one_side_ends_the_other() {
-    talking().client_resets().server_sees_end().play();
-    talking().server_resets().client_sees_end().play();
+    talking().client_resets().server_sees_reset().play();
+    talking().server_resets().client_sees_reset().play();
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_client_that_offers_only_h2_is_told_by_an_alert() {
         .wants(Hooks::of(&[Hook::TlsFailedClient]))
         .client_starts_tls(client().alpn(&["h2"]))
         .hook(Hook::TlsFailedClient)
-        .client_tls_fails("HandshakeFailure")
+        .client_tls_fails("NoApplicationProtocol")
         .play();
 }
 
@@ -214,7 +214,7 @@ fn a_hello_that_is_none_is_refused_by_an_alert() {
     Playbook::transparent(ORIGIN)
         .only_as_written()
         .client_sends(b"\x16\x03\x01\x00\x04\x63\x00\x00\x00")
-        .client_gets(b"\x15\x03\x03\x00\x02\x02\x28")
+        .client_gets(b"\x15\x03\x03\x00\x02\x02\x32")
         .client_sees_end()
         .play();
 }
@@ -337,7 +337,7 @@ fn every_hook_of_a_handshake_may_be_held() {
         .holds(&[Hook::TlsFailedClient])
         .client_starts_tls(client().alpn(&["h2"]))
         .hook(Hook::TlsFailedClient)
-        .client_tls_fails("HandshakeFailure")
+        .client_tls_fails("NoApplicationProtocol")
         .passes(1_000)
         .hold_goes_on()
         .client_sees_cut()

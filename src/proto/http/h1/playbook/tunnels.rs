@@ -169,7 +169,7 @@ fn a_switch_that_was_not_asked_for_is_not_made() {
         .connects(ORIGIN)
         .server_gets(GET)
         .server_sends(SWITCHED)
-        .client_gets_page(502, "switched protocols without being asked")
+        .client_gets_page(502, "switched protocols, which the client did not ask for")
         .client_sees_end()
         .play();
 }
