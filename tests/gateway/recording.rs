@@ -48,12 +48,12 @@ fn the_control_socket_shows_and_ends_what_is_under_way() {
     let ringtap = text(&crate::lab::daemon::ringtap_binary());
     let events = lab.spawn(Place::Gateway, &[&ringtap, "ctl", "events", "--socket", &socket]);
     let mut slow = lab.client().curl_piped(&["http://odd.test/slow?n=1000&parts=100&seconds=15"]);
-    eventually("the flow under way is listed", Duration::from_secs(5), || {
+    eventually("the flow under way is listed", Duration::from_secs(12), || {
         let said = lab.ringtap(&["ctl", "flows", "--socket", &socket]).succeeded().stdout;
         said.contains("/slow").then_some(())
     });
     lab.client().curl(["https://example.test/1k"]).expect_status(200);
-    eventually("events tell of a flow that ended", Duration::from_secs(5), || {
+    eventually("events tell of a flow that ended", Duration::from_secs(12), || {
         events.stdout().contains("/1k").then_some(())
     });
     assert!(slow.ended().is_none(), "still under way");
