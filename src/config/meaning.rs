@@ -46,6 +46,8 @@ pub struct Config {
     pub stream_large_bodies: Option<u64>,
     /// Bytes of a body that a recorded flow keeps.
     pub flow_body_max: usize,
+    /// Bytes of bodies that all flows under way keep.
+    pub flow_bodies_max: usize,
     /// Bytes above which bodies are refused.
     pub body_size_limit: Option<u64>,
     /// Bytes of a body collected for an addon.
@@ -190,6 +192,7 @@ impl Config {
             rawtcp: typed.flag("rawtcp"),
             stream_large_bodies: typed.size("stream_large_bodies"),
             flow_body_max: size("flow_body_max"),
+            flow_bodies_max: size("flow_bodies_max"),
             body_size_limit: typed.size("body_size_limit"),
             body_collect_max: size("body_collect_max"),
             http_head_size_max: size("http_head_size_max").clamp(1024, 16 << 20),

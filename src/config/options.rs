@@ -97,6 +97,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Bodies above this size are streamed past addons and not kept in flows. Unlike mitmproxy, smaller ones are streamed as well unless an addon may change them."),
     opt("flow_body_max", Shape::Size, "1m",
         "Bytes of a body that a recorded flow keeps; a longer body is missing from the flow."),
+    opt("flow_bodies_max", Shape::Size, "256m",
+        "Bytes of bodies and raw messages that all flows under way keep for recorders; past it they are missing from flows."),
     opt("body_size_limit", Shape::OptSize, "",
         "Refuse larger bodies: 413 for requests, 502 for responses."),
     opt("body_collect_max", Shape::Size, "64m",

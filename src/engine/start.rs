@@ -127,6 +127,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
         mailboxes.push(mailbox);
         let plan = worker::Plan {
             id,
+            workers: count,
             cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
             config: config.clone(),
             listeners,

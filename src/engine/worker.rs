@@ -21,6 +21,7 @@ use crate::connect::{Connector, SharedPolicy};
 use crate::flow::Flow;
 use crate::hooks::{AddonFactory, Chain};
 use crate::mode;
+use crate::proto::budget::Budget;
 use crate::proto::session::{Card, count};
 use crate::proto::tls::{TlsContexts, TlsSetup};
 use crate::proto::{Counters, Drain, Services};
@@ -42,6 +43,8 @@ const KILLED_MS: u64 = 500;
 /// All a worker needs to begin.
 pub(super) struct Plan {
     pub(super) id: usize,
+    /// How many there are.
+    pub(super) workers: usize,
     pub(super) cpu: Option<usize>,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<(Arc<ModeSpec>, OwnedFd)>,
@@ -102,6 +105,7 @@ async fn serve(plan: Plan, ring: Ring) {
         tls: TlsContexts::new(plan.tls),
         pool: ring.pool(),
         outbox: outbox.clone(),
+        kept_bodies: Budget::new(plan.config.flow_bodies_max / plan.workers.max(1)),
         draining: Drain::default(),
         counters: Counters::default(),
         config: plan.config,

@@ -1,5 +1,6 @@
 //! Conversations: a session asks what is next, and that layer talks until it ends or hands the session back.
 
+pub mod budget;
 pub mod codec;
 pub mod http;
 mod next;

@@ -18,6 +18,7 @@ use crate::flow::{Client, Error, Flow, Layer, Server};
 use crate::hooks::Chain;
 use crate::stream::Stream;
 
+use super::budget::Budget;
 use super::tls::TlsContexts;
 
 /// What a conversation may use on its core.
@@ -40,6 +41,8 @@ pub struct Services {
     pub pool: Rc<BlockPool>,
     /// Where finished flows go.
     pub outbox: Rc<dyn Outbox>,
+    /// What flows under way may keep for recorders.
+    pub kept_bodies: Rc<Budget>,
     /// Set at shutdown: finish what is under way, begin nothing.
     pub draining: Drain,
     /// What happened, counted.

@@ -62,8 +62,11 @@ async fn drive(ring: Ring, events: AsyncFd<OwnedFd>) {
                     pass().await;
                 }
                 Err(e) => {
-                    tracing::error!("the ring failed: {e}");
-                    return;
+                    // Nothing on this core will ever move again: ending lets the rules bypass us and systemd start anew.
+                    tracing::error!("a worker's ring failed: {e}");
+                    // the log is written by another thread
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    std::process::exit(1);
                 }
             }
         }

@@ -170,6 +170,7 @@ fn services(book: &Playbook, stage: &Rc<Stage>) -> Rc<Services> {
         tls: TlsContexts::new(tls::setup(book.trusts_origin)),
         pool: BlockPool::new(BLOCKS_MAX, BLOCKS_MAX),
         outbox: Rc::new(StageOutbox(stage.clone())),
+        kept_bodies: crate::proto::budget::Budget::new(1 << 30),
         draining: Drain::default(),
         counters: Counters::default(),
         config,

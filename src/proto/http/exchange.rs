@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
+use crate::proto::budget::Charge;
 use crate::proto::session::{Card, Services, Session};
 
 use super::tape::BodyTape;
@@ -27,6 +28,8 @@ pub struct Exchange {
     /// `response` has run: the flow has its ending.
     responded: bool,
     card: Rc<Card>,
+    /// For the bodies in the flow.
+    charges: Vec<Charge>,
 }
 
 /// What an addon wants to happen next.
@@ -57,7 +60,15 @@ impl Exchange {
                 format!("{} {}", String::from_utf8_lossy(&flow.request.method), flow.request.pretty_url());
             *session.card.doing.borrow_mut() = Some((flow.meta.id, line));
         }
-        Self { services, flow, wants, recorded: true, responded: false, card: session.card.clone() }
+        Self {
+            services,
+            flow,
+            wants,
+            recorded: true,
+            responded: false,
+            card: session.card.clone(),
+            charges: Vec::new(),
+        }
     }
 
     /// A CONNECT request: a flow for hooks, which no recorder gets.
@@ -70,7 +81,15 @@ impl Exchange {
             let meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
             Box::new(HttpFlow { meta, request: request(now), response: None, websocket: None, killed: false })
         });
-        Self { services, flow, wants, recorded: false, responded: false, card: session.card.clone() }
+        Self {
+            services,
+            flow,
+            wants,
+            recorded: false,
+            responded: false,
+            card: session.card.clone(),
+            charges: Vec::new(),
+        }
     }
 
     /// The flow, if there is one.
@@ -95,7 +114,10 @@ impl Exchange {
         }
         let config = &self.services.config;
         let streamed = config.stream_large_bodies.and_then(|size| usize::try_from(size).ok());
-        BodyTape::keeping(config.flow_body_max.min(streamed.unwrap_or(usize::MAX)))
+        BodyTape::keeping(
+            config.flow_body_max.min(streamed.unwrap_or(usize::MAX)),
+            &self.services.kept_bodies,
+        )
     }
 
     /// Connections may have become known or changed since the flow began.
@@ -138,7 +160,10 @@ impl Exchange {
         let now = self.services.now();
         if let Some(flow) = &mut self.flow {
             flow.request.timestamp_end = Some(now);
-            flow.request.content = tape.take();
+            flow.request.content = tape.take().map(|(body, charge)| {
+                self.charges.push(charge);
+                body
+            });
             if flow.request.content.is_none() {
                 note_streamed(&mut flow.meta, "request_length", tape.passed);
             }
@@ -159,7 +184,10 @@ impl Exchange {
             && let Some(response) = &mut flow.response
         {
             response.timestamp_end = Some(now);
-            response.content = tape.take();
+            response.content = tape.take().map(|(body, charge)| {
+                self.charges.push(charge);
+                body
+            });
             if response.content.is_none() {
                 note_streamed(&mut flow.meta, "response_length", tape.passed);
             }

@@ -1,7 +1,7 @@
 //! Bytes in both directions until both sides have ended: half-close is kept, messages are shown to whoever
 //! wants them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use crate::buf::Chunk;
 use crate::flow::{Flow, FlowMeta, Layer, TcpFlow, TcpMessage};
 use crate::hooks::{Hook, Hooks, Subject};
+use crate::proto::budget::Charge;
 use crate::proto::server::open_server;
 use crate::proto::session::{Outcome, Services, Session, count};
 use crate::stream::Stream;
@@ -138,6 +139,7 @@ fn broken(error: &io::Error) -> String {
 struct Tape {
     flow: Option<Mutex<TcpFlow>>,
     recorded: Cell<usize>,
+    charge: RefCell<Charge>,
     services: Rc<Services>,
 }
 
@@ -150,7 +152,8 @@ impl Tape {
                 FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), services.now());
             Mutex::new(TcpFlow { meta, messages: Vec::new(), killed: false })
         });
-        Self { flow, recorded: Cell::new(0), services: services.clone() }
+        let charge = RefCell::new(Charge::on(&services.kept_bodies));
+        Self { flow, recorded: Cell::new(0), charge, services: services.clone() }
     }
 
     async fn begin(&self, session: &Session) -> Result<(), String> {
@@ -169,7 +172,9 @@ impl Tape {
     ) -> Result<Option<Chunk>, String> {
         let Some(flow) = &self.flow else { return Ok(Some(chunk)) };
         let listened = services.chain.wants().contains(Hook::TcpMessage);
-        if !listened && self.recorded.get() + chunk.len() > RECORDED_MAX {
+        let full =
+            self.recorded.get() + chunk.len() > RECORDED_MAX || !self.charge.borrow_mut().grow(chunk.len());
+        if !listened && full {
             return Ok(Some(chunk));
         }
         self.recorded.set(self.recorded.get() + chunk.len());
