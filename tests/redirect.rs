@@ -36,12 +36,15 @@ fn transparent(way: &str) -> bool {
     way.ends_with("tproxy")
 }
 
-/// Not a test: what `Lab::start_daemon` runs as a process of its own, to be killed and stopped.
+/// Also what `Lab::start_daemon` runs as a process of its own, to be killed and stopped: there it never ends.
 #[test]
-#[ignore = "the daemon's role, started by other tests"]
-fn role_of_the_daemon() {
-    let transparent =
-        std::env::var("RTR_TRANSPARENT").expect("is started by other tests, not by hand") == "1";
+fn a_heart_beats_only_where_apply_has_left_its_note() {
+    let Ok(transparent) = std::env::var("RTR_TRANSPARENT") else {
+        let nowhere = std::env::temp_dir().join(format!("rtr-no-note-{}", std::process::id()));
+        assert!(!Heartbeat::in_directory(8080, nowhere).beat().unwrap(), "there is no note to be heard");
+        return;
+    };
+    let transparent = transparent == "1";
     let mut heart = Heartbeat::new(8080);
     for listener in lab::listeners(8080, transparent) {
         thread::spawn(move || lab::accept(&listener, &AtomicBool::new(false), "ringtap", transparent));

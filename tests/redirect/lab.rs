@@ -192,7 +192,7 @@ impl Lab {
             .args(["netns", "exec", &self.ns("g")])
             .args(wrapper)
             .arg(std::env::current_exe().unwrap())
-            .args(["role_of_the_daemon", "--exact", "--ignored", "--nocapture"])
+            .args(["a_heart_beats_only_where_apply_has_left_its_note", "--exact", "--nocapture"])
             .env("RINGTAP_RUNTIME_DIR", &self.runtime)
             .env("RTR_TRANSPARENT", if transparent { "1" } else { "0" })
             .stdout(Stdio::piped())
