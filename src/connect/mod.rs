@@ -1,9 +1,10 @@
 //! Reaching a server: names to addresses, what may be reached, and the connection itself.
 
+mod nested;
 mod policy;
 mod resolve;
 
-pub use policy::{Origin, Policy, Refusal, SharedPolicy, UpstreamMark};
+pub use policy::{Entry, Origin, Policy, Refusal, SharedPolicy, UpstreamMark};
 pub use resolve::Resolver;
 
 use std::io;

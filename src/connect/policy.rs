@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use thiserror::Error;
 
+use super::nested::{Nested, NestedMark};
 use crate::addr::canonical;
 use crate::config::{Cidr, Config};
 
@@ -31,6 +32,19 @@ pub enum Refusal {
         "connection from {0} is one of ringtap's own: the redirect rules catch our upstream traffic; exempt mark 0x52540000/0xffff0000 ('ringtap redirect apply' does)"
     )]
     Reentry(SocketAddr),
+    /// Too many of the same kind.
+    #[error(
+        "{open} connections from {} to {server} are open already: do they go round through another proxy on this machine? (half of 'connections_max' is the most)",
+        client.ip()
+    )]
+    Nested {
+        /// Who asked.
+        client: SocketAddr,
+        /// For what.
+        server: SocketAddr,
+        /// How many there are.
+        open: usize,
+    },
     /// Not for this client.
     #[error("{what} address {addr} may not be reached through the proxy; 'allow_destinations' can open it")]
     Destination {
@@ -74,6 +88,7 @@ pub struct Policy {
     block_private: bool,
     /// Our upstream connections: our own end, and where it went.
     upstream: Mutex<HashSet<(SocketAddr, SocketAddr)>>,
+    nested: Arc<Nested>,
 }
 
 /// The rules as workers hold them.
@@ -90,6 +105,7 @@ impl Policy {
             block_global: config.block_global,
             block_private: config.block_private,
             upstream: Mutex::default(),
+            nested: Arc::default(),
         })
     }
 
@@ -183,15 +199,40 @@ impl Policy {
         })
     }
 
+    /// The most connections that one local client may have to one local server through us.
+    pub fn set_nested_max(&self, max: usize) {
+        self.nested.set_max(max);
+    }
+
+    /// A connection of `client` to `server` is about to be made. Between this machine and itself it is counted.
+    ///
+    /// # Errors
+    /// There are so many that they must be going round in a circle.
+    pub fn enter(&self, client: Option<SocketAddr>, server: SocketAddr) -> Result<Entry, Refusal> {
+        let server = canonical(server);
+        match client {
+            Some(client) if self.is_local(client.ip()) && self.is_local(server.ip()) => {
+                let mark = self.nested.enter(client.ip(), server);
+                mark.map(|mark| Entry(Some(mark))).map_err(|open| Refusal::Nested { client, server, open })
+            }
+            _ => Ok(Entry(None)),
+        }
+    }
+
     /// A connection of ours from `own` to `server` is open, as long as the mark lives.
-    pub fn upstream_opened(self: &Arc<Self>, own: SocketAddr, server: SocketAddr) -> UpstreamMark {
+    pub fn upstream_opened(
+        self: &Arc<Self>,
+        own: SocketAddr,
+        server: SocketAddr,
+        entry: Entry,
+    ) -> UpstreamMark {
         let pair = (own, canonical(server));
         if let Ok(mut held) = self.upstream.lock()
             && held.len() < UPSTREAM_MAX
         {
             held.insert(pair);
         }
-        UpstreamMark { policy: self.clone(), pair }
+        UpstreamMark { policy: self.clone(), pair, _entry: entry }
     }
 
     /// Is a client's connection one of our own, come back? `wanted` says where it was going to: the kernel gives
@@ -220,7 +261,11 @@ impl Policy {
 pub struct UpstreamMark {
     policy: SharedPolicy,
     pair: (SocketAddr, SocketAddr),
+    _entry: Entry,
 }
+
+/// A connection that may be made; counted where it might be part of a circle.
+pub struct Entry(#[expect(dead_code, reason = "it is held, not read")] Option<NestedMark>);
 
 impl Drop for UpstreamMark {
     fn drop(&mut self) {
@@ -349,7 +394,8 @@ mod tests {
     fn a_connection_of_our_own_that_comes_back_is_known() {
         let policy = policy(&[]);
         let (own, server) = (addr("10.1.0.1:40000"), addr("93.184.216.34:443"));
-        let mark = policy.upstream_opened(own, server);
+        let entry = policy.enter(None, server).expect("nothing is counted");
+        let mark = policy.upstream_opened(own, server, entry);
         assert!(policy.check_reentry(own, || server).is_err());
         assert!(policy.check_reentry(addr("10.1.0.1:40001"), || server).is_ok());
         assert!(

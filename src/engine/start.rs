@@ -117,6 +117,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     };
     let listeners = bind_all(&config, count, &policy)?;
     let sessions_max = sessions_max(&config, fds);
+    policy.set_nested_max((sessions_max / 2).max(1));
     let open_total = Arc::<std::sync::atomic::AtomicUsize>::default();
     let mut mailboxes = Vec::new();
     let mut threads: Vec<JoinHandle<()>> = Vec::new();

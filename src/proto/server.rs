@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::session::{ServerError, Session, count};
 use super::{CLOSING_MS, tls};
+use crate::connect::{Entry, Refusal};
 use crate::flow::{Server, ServerConnectionData, Transport};
 use crate::hooks::{Hook, Subject};
 use crate::stream::Stream;
@@ -90,10 +91,10 @@ async fn open_tcp(session: &mut Session) -> Result<Stream, ServerError> {
         return Err(ServerError::forbidden(reason));
     }
     match dial(session).await {
-        Ok((stream, addr)) => {
+        Ok((stream, addr, entry)) => {
             count(&session.services.counters.server_connections);
             let (own, now) = (stream.local_addr(), session.services.now());
-            session.upstream_mark = own.map(|own| session.services.policy.upstream_opened(own, addr));
+            session.upstream_mark = own.map(|own| session.services.policy.upstream_opened(own, addr, entry));
             let server = session.server_mut();
             server.peername = Some(addr);
             server.sockname = own;
@@ -110,7 +111,7 @@ async fn open_tcp(session: &mut Session) -> Result<Stream, ServerError> {
     }
 }
 
-async fn dial(session: &Session) -> Result<(Stream, SocketAddr), ServerError> {
+async fn dial(session: &Session) -> Result<(Stream, SocketAddr, Entry), ServerError> {
     let services = &session.services;
     let Some((host, port)) = session.server.address.clone() else {
         return Err(ServerError::bad_gateway("the request names no destination"));
@@ -118,16 +119,18 @@ async fn dial(session: &Session) -> Result<(Stream, SocketAddr), ServerError> {
     let attempt = async {
         let addrs = services.connector.resolve(&host, port).await;
         let addrs = addrs.map_err(|e| ServerError::bad_gateway(format!("cannot resolve {host}: {e}")))?;
+        let denied = |refusal: Refusal| {
+            count(&services.counters.connections_denied);
+            ServerError::forbidden(refusal.to_string())
+        };
         for addr in &addrs {
-            services.policy.check_destination(*addr, session.origin()).map_err(|refusal| {
-                count(&services.counters.connections_denied);
-                ServerError::forbidden(refusal.to_string())
-            })?;
+            services.policy.check_destination(*addr, session.origin()).map_err(denied)?;
         }
         let mut last = None;
         for addr in addrs {
+            let entry = services.policy.enter(session.client.peername, addr).map_err(denied)?;
             match services.connector.connect(addr).await {
-                Ok(stream) => return Ok((stream, addr)),
+                Ok(stream) => return Ok((stream, addr, entry)),
                 Err(error) => last = Some((addr, error)),
             }
         }

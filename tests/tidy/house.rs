@@ -115,6 +115,7 @@ pub(crate) const LOCKS: &[Exception] = &[
         "src/connect/policy.rs",
         "the set of our own upstream connections: twice per connection, never per chunk",
     ),
+    except("src/connect/nested.rs", "connections between this machine and itself: twice per such connection"),
     except("src/engine/flows.rs", "the flow store, filled by the flows thread; no worker touches it"),
     except("src/engine/control.rs", "the flow store, read by the control thread; no worker touches it"),
     except(
