@@ -120,6 +120,9 @@ fn parse_listen(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
         None => (None, text),
     };
     let port = parse_port(port)?;
+    if port == 0 {
+        return Err("0 is no port to listen on".into());
+    }
     let host = match host {
         None | Some("" | "*") => None,
         Some(host) => Some(parse_ip(host).ok_or_else(|| format!("'{host}' is no address to listen on"))?),
@@ -224,6 +227,7 @@ mod tests {
             ("reverse:http://h/x", "without path"),
             ("reverse:http://h:0", "0 is no port"),
             ("regular@99999", "no port"),
+            ("regular@0", "no port to listen on"),
             ("regular@nowhere:80", "no address"),
             ("socks5", "not part of this version"),
             ("osproxy", "renamed"),
