@@ -21,7 +21,7 @@
 //!    session on as [`Next`](proto::Outcome::Next).
 //! 5. `proto/next.rs::next_layer` peeks at the first bytes. A TLS record
 //!    ([`looks_like_tls`](proto::tls::client_hello::looks_like_tls)) leads to [`proto::tls::intercept`].
-//! 6. There the whole ClientHello is [parsed](proto::tls::client_hello::parse) and shown to addons
+//! 6. There the whole ClientHello is [read](proto::tls::client_hello::HelloReader) and shown to addons
 //!    ([`TlsClienthello`](hooks::Hook::TlsClienthello)), who may say *ignore*: then it is
 //!    [relayed](proto::tcp::relay) as it is, never touched.
 //! 7. [`proto::server::open_server`] is the one way out: policy,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -157,8 +158,8 @@ pub struct Card {
     pub mode: String,
     /// Accepted, Unix seconds.
     pub since: f64,
-    /// The flow under way, if flows are wanted: id and one line.
-    pub doing: RefCell<Option<(Uuid, String)>>,
+    /// The exchange under way, if flows are wanted.
+    pub doing: RefCell<Option<Doing>>,
     kill: Notify,
 }
 
@@ -183,6 +184,28 @@ impl Card {
     /// Ends when the session is to end.
     pub async fn killed(&self) {
         self.kill.notified().await;
+    }
+}
+
+/// An exchange under way: shared slices of its request, put into words only when somebody asks.
+pub struct Doing {
+    /// The flow's id.
+    pub id: Uuid,
+    /// The request's method.
+    pub method: Bytes,
+    /// Its scheme; empty for CONNECT.
+    pub scheme: Bytes,
+    /// The server's name as the client gave it.
+    pub host: Bytes,
+    /// Path with query.
+    pub path: Bytes,
+}
+
+impl std::fmt::Display for Doing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        let (method, scheme) = (text(&self.method), text(&self.scheme));
+        write!(f, "{method} {scheme}://{}{}", text(&self.host), text(&self.path))
     }
 }
 

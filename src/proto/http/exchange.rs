@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::budget::Charge;
-use crate::proto::session::{Card, Services, Session};
+use crate::proto::session::{Card, Doing, Services, Session};
 
 use super::tape::BodyTape;
 
@@ -56,9 +56,15 @@ impl Exchange {
             Box::new(HttpFlow { meta, request, response: None, websocket: None, killed: false })
         });
         if let Some(flow) = &flow {
-            let line =
-                format!("{} {}", String::from_utf8_lossy(&flow.request.method), flow.request.pretty_url());
-            *session.card.doing.borrow_mut() = Some((flow.meta.id, line));
+            let request = &flow.request;
+            let named = request.headers.fields().iter().find(|f| f.name.eq_ignore_ascii_case(b"host"));
+            *session.card.doing.borrow_mut() = Some(Doing {
+                id: flow.meta.id,
+                method: request.method.clone(),
+                scheme: request.scheme.clone(),
+                host: named.map_or_else(|| request.host.clone().into(), |field| field.value.clone()),
+                path: request.path.clone(),
+            });
         }
         Self {
             services,

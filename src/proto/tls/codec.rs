@@ -4,13 +4,13 @@
 
 use std::rc::Rc;
 
+use rustls::CommonState;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedConnectionCommon,
     UnbufferedStatus,
 };
-use rustls::{CommonState, ContentType, ProtocolVersion};
 
 use crate::buf::{BlockPool, Buffer, Chunks};
 use crate::stream::{Step, Transform, TransformError};
@@ -331,8 +331,8 @@ impl Drive<'_> {
     }
 }
 
+/// Content type of an alert record (RFC 8446 §5.1).
 const ALERT: u8 = 21;
-const _: () = assert!(matches!(ContentType::Alert, ContentType::Alert));
 
 /// Opened bytes leave rustls' buffer.
 fn keep_plain(payload: &[u8], step: &mut Step, pool: &BlockPool) {
@@ -404,12 +404,5 @@ impl Process<rustls::server::ServerConnectionData>
         wire: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, rustls::server::ServerConnectionData> {
         self.process_tls_records(wire)
-    }
-}
-
-impl TlsCodec {
-    /// TLS 1.2 or 1.3, once negotiated.
-    pub fn version(&self) -> Option<ProtocolVersion> {
-        self.state().protocol_version()
     }
 }

@@ -184,14 +184,18 @@ async fn stream(
         let unfinished = upload.filter(|upload| !upload.is_done());
         finish_upload(unfinished, &mut talk.client, session, exchange).await;
     }
+    Ok(streamed(exchange, &mut passage).await)
+}
+
+/// A response has been streamed: it is shown, and past changing.
+async fn streamed(exchange: &mut Exchange, passage: &mut Passage) -> Verdict {
     if let Some(flow) = exchange.flow()
         && let Some(response) = &mut flow.response
     {
         response.trailers = passage.trailers();
     }
     exchange.response_done(&mut passage.tape);
-    // a streamed body is past changing
-    Ok(exchange.run(Hook::Response).await)
+    exchange.run(Hook::Response).await
 }
 
 fn edited_head(talk: &Talk, exchange: &mut Exchange) -> Result<Vec<u8>, Broken> {
@@ -245,8 +249,7 @@ async fn collect(
         let download = passage.pass(&mut talk.server, server, &session.client_io, timers, idle_ms);
         let uploading = finish_upload(upload, &mut talk.client, session, exchange);
         Box::pin(beside(download, uploading, &session.client_io)).await?;
-        exchange.response_done(&mut passage.tape);
-        return Ok(exchange.run(Hook::Response).await);
+        return Ok(streamed(exchange, &mut passage).await);
     }
     let now = services.now();
     if let Some(flow) = exchange.flow()
