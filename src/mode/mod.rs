@@ -79,6 +79,9 @@ fn admit(
                     other => NotTaken::Refused(other),
                 },
             )?;
+            if wanted.0 != local {
+                sockopt::make_ordinary(tcp.as_fd(), local);
+            }
             client.sockname = Some(wanted.0);
             server.address = Some((wanted.ip().to_string(), wanted.port()));
             Way::Transparent

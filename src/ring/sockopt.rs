@@ -56,14 +56,25 @@ pub fn check_free(addr: SocketAddr) -> io::Result<()> {
 fn set_transparent(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     match addr {
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-        SocketAddr::V6(_) => set_transparent_v6(socket.as_fd()),
+        SocketAddr::V6(_) => set_transparent_v6(socket.as_fd(), true),
     }
 }
 
+/// A connection that REDIRECT brought is an ordinary one, though its listener is transparent. It must be told:
+/// a client may use one port towards two servers at once (:80 and :443), and only for ordinary sockets does the
+/// kernel look again for the right one after its address translation has told the two apart.
+pub fn make_ordinary(fd: BorrowedFd<'_>, local: SocketAddr) {
+    // a socket that stays transparent still works, but for such a clash
+    let _ = match local {
+        SocketAddr::V4(_) => SockRef::from(&fd).set_ip_transparent_v4(false),
+        SocketAddr::V6(_) => set_transparent_v6(fd, false),
+    };
+}
+
 #[expect(unsafe_code, reason = "no library has this option yet")]
-fn set_transparent_v6(fd: BorrowedFd<'_>) -> io::Result<()> {
+fn set_transparent_v6(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     use nix::libc;
-    let on: libc::c_int = 1;
+    let on = libc::c_int::from(on);
     let len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the option's value is an int that lives through the call.
     let result = unsafe {

@@ -18,6 +18,7 @@ mod refusals;
 mod regular;
 mod reverse;
 mod right_bytes;
+mod same_port;
 mod shutdown;
 mod stalled_readers;
 mod start_failures;
