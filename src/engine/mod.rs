@@ -61,6 +61,6 @@ pub struct SessionReport {
     pub mode: String,
     /// Accepted, Unix seconds.
     pub since: f64,
-    /// The flow under way, if flows are wanted: id and one line.
+    /// What is under way: the flow's id (the session's, if no flow is built) and one line.
     pub flow: Option<(String, String)>,
 }

@@ -219,7 +219,7 @@ impl Worker {
             client: card.client.map(|addr| addr.to_string()).unwrap_or_default(),
             mode: card.mode.clone(),
             since: card.since,
-            flow: card.doing.borrow().as_ref().map(|doing| (doing.id.to_string(), doing.to_string())),
+            flow: card.under_way().map(|(id, line)| (id.to_string(), line)),
         });
         let counters = self.services.counters.all();
         WorkerReport {

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -158,8 +157,7 @@ pub struct Card {
     pub mode: String,
     /// Accepted, Unix seconds.
     pub since: f64,
-    /// The exchange under way, if flows are wanted.
-    pub doing: RefCell<Option<Doing>>,
+    doing: RefCell<Doing>,
     kill: Notify,
 }
 
@@ -176,6 +174,43 @@ impl Card {
         })
     }
 
+    /// An exchange begins. `host` may be empty if the target is absolute.
+    pub fn begin(&self, flow: Option<Uuid>, method: &[u8], scheme: &'static str, host: &[u8], target: &[u8]) {
+        let cut = |bytes: &[u8]| bytes.len().min(DOING_MAX);
+        let mut doing = self.doing.borrow_mut();
+        doing.flow = flow;
+        doing.scheme = scheme;
+        doing.line.clear();
+        doing.line.extend_from_slice(&method[..cut(method)]);
+        doing.method = doing.line.len();
+        doing.line.extend_from_slice(&target[..cut(target)]);
+        doing.host.clear();
+        doing.host.extend_from_slice(&host[..cut(host)]);
+    }
+
+    /// Nothing is under way any more.
+    pub fn done(&self) {
+        self.doing.borrow_mut().line.clear();
+    }
+
+    /// What is under way: the flow's id, or the session's if no flow is built, and a line for people.
+    pub fn under_way(&self) -> Option<(Uuid, String)> {
+        let doing = self.doing.borrow();
+        if doing.line.is_empty() {
+            return None;
+        }
+        let (method, target) = doing.line.split_at(doing.method);
+        let mut line = String::from_utf8_lossy(method).into_owned();
+        line.push(' ');
+        if target.starts_with(b"/") || target == b"*" {
+            line.push_str(doing.scheme);
+            line.push_str("://");
+            line.push_str(&String::from_utf8_lossy(&doing.host));
+        }
+        line.push_str(&String::from_utf8_lossy(target));
+        Some((doing.flow.unwrap_or(self.id), line))
+    }
+
     /// Ends the session where it stands.
     pub fn kill(&self) {
         self.kill.notify_one();
@@ -187,27 +222,21 @@ impl Card {
     }
 }
 
-/// An exchange under way: shared slices of its request, put into words only when somebody asks.
-pub struct Doing {
-    /// The flow's id.
-    pub id: Uuid,
-    /// The request's method.
-    pub method: Bytes,
-    /// Its scheme; empty for CONNECT.
-    pub scheme: Bytes,
-    /// The server's name as the client gave it.
-    pub host: Bytes,
-    /// Path with query.
-    pub path: Bytes,
+/// The exchange under way, as the client asked for it. Its room is used again by the session's next exchange.
+#[derive(Default)]
+struct Doing {
+    flow: Option<Uuid>,
+    /// Method and target as they came, cut to [`DOING_MAX`]; empty: nothing is under way.
+    line: Vec<u8>,
+    /// The length of `line` that is the method.
+    method: usize,
+    scheme: &'static str,
+    /// Ours if the target names no host.
+    host: Vec<u8>,
 }
 
-impl std::fmt::Display for Doing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |bytes| String::from_utf8_lossy(bytes);
-        let (method, scheme) = (text(&self.method), text(&self.scheme));
-        write!(f, "{method} {scheme}://{}{}", text(&self.host), text(&self.path))
-    }
-}
+/// Bytes kept of what a client asked for, and of the host it named.
+const DOING_MAX: usize = 512;
 
 /// How the client came to us: what the first bytes may be, and who chose the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

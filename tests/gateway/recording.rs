@@ -46,14 +46,15 @@ fn the_control_socket_shows_and_ends_what_is_under_way() {
     lab.redirect("redirect");
     let socket = text(&lab.confdir().join("control.sock"));
     let ringtap = text(&crate::lab::daemon::ringtap_binary());
-    let events = lab.spawn(Place::Gateway, &[&ringtap, "ctl", "events", "--socket", &socket]);
+    // before anybody asks for flows: what is under way is known all the same
     let mut slow = lab.client().curl_piped(&["http://odd.test/slow?n=1000&parts=100&seconds=15"]);
     eventually("the flow under way is listed", Duration::from_secs(12), || {
         let said = lab.ringtap(&["ctl", "flows", "--socket", &socket]).succeeded().stdout;
-        said.contains("/slow").then_some(())
+        said.contains("GET http://odd.test/slow").then_some(())
     });
-    lab.client().curl(["https://example.test/1k"]).expect_status(200);
+    let events = lab.spawn(Place::Gateway, &[&ringtap, "ctl", "events", "--socket", &socket]);
     eventually("events tell of a flow that ended", Duration::from_secs(12), || {
+        lab.client().curl(["https://example.test/1k"]).expect_status(200);
         events.stdout().contains("/1k").then_some(())
     });
     assert!(slow.ended().is_none(), "still under way");

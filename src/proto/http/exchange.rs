@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::budget::Charge;
-use crate::proto::session::{Card, Doing, Services, Session};
+use crate::proto::session::{Card, Services, Session};
 
 use super::tape::BodyTape;
 
@@ -55,17 +55,6 @@ impl Exchange {
             note_mismatch(&mut meta, session, &request);
             Box::new(HttpFlow { meta, request, response: None, websocket: None, killed: false })
         });
-        if let Some(flow) = &flow {
-            let request = &flow.request;
-            let named = request.headers.fields().iter().find(|f| f.name.eq_ignore_ascii_case(b"host"));
-            *session.card.doing.borrow_mut() = Some(Doing {
-                id: flow.meta.id,
-                method: request.method.clone(),
-                scheme: request.scheme.clone(),
-                host: named.map_or_else(|| request.host.clone().into(), |field| field.value.clone()),
-                path: request.path.clone(),
-            });
-        }
         Self {
             services,
             flow,
@@ -96,6 +85,11 @@ impl Exchange {
             card: session.card.clone(),
             charges: Vec::new(),
         }
+    }
+
+    /// The flow's id, if there is a flow.
+    pub fn id(&self) -> Option<uuid::Uuid> {
+        self.flow.as_ref().map(|flow| flow.meta.id)
     }
 
     /// The flow, if there is one.
@@ -226,7 +220,7 @@ impl Exchange {
 impl Drop for Exchange {
     /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
     fn drop(&mut self) {
-        self.card.doing.take();
+        self.card.done();
         if let Some(mut flow) = self.flow.take()
             && self.recorded
         {

@@ -155,6 +155,7 @@ async fn exchange(session: &mut Session, talk: &mut Talk) -> After {
     steer(session, talk, &route).await;
     let mut exchange =
         Exchange::begin(session, |now| requests::flow_request(session, talk, length, &route, now));
+    requests::announce(session, talk, &exchange, length, &route);
     match requests::prepare(session, talk, &mut exchange, length, &route).await {
         Prepared::Send(outgoing) => send(session, talk, exchange, outgoing).await,
         Prepared::Answered => responses::answer_of_addon(session, talk, exchange).await,

@@ -191,16 +191,11 @@ pub(super) fn flow_request(
 ) -> Request {
     let head = Bytes::copy_from_slice(&talk.client.peek()[..length]);
     let request = &talk.request;
-    let https = match session.way {
-        Way::Proxy => route.tls,
-        Way::Reverse(scheme) => scheme.is_tls(),
-        Way::Tunnel | Way::Transparent => session.client.tls,
-    };
     Request {
         host: route.host.clone(),
         port: route.port,
         method: head.slice(request.method.range()),
-        scheme: match (request.connect, https) {
+        scheme: match (request.connect, is_https(session, route)) {
             (true, _) => Bytes::new(),
             (false, true) => Bytes::from_static(b"https"),
             (false, false) => Bytes::from_static(b"http"),
@@ -213,6 +208,23 @@ pub(super) fn flow_request(
         trailers: None,
         timestamp_start: now,
         timestamp_end: None,
+    }
+}
+
+/// Tells others what the session is doing, whether or not a flow is built.
+pub(super) fn announce(session: &Session, talk: &Talk, exchange: &Exchange, length: usize, route: &Route) {
+    let (head, request) = (&talk.client.peek()[..length], &talk.request);
+    let scheme = if is_https(session, route) { "https" } else { "http" };
+    let host = request.host.map_or(route.host.as_bytes(), |host| host.of(head));
+    let (method, target) = (request.method.of(head), request.target.of(head));
+    session.card.begin(exchange.id(), method, scheme, host, target);
+}
+
+fn is_https(session: &Session, route: &Route) -> bool {
+    match session.way {
+        Way::Proxy => route.tls,
+        Way::Reverse(scheme) => scheme.is_tls(),
+        Way::Tunnel | Way::Transparent => session.client.tls,
     }
 }
 
