@@ -28,6 +28,8 @@ pub struct Config {
     pub ssl_insecure: bool,
     /// PEM file of trusted roots; `None`: the system's.
     pub trusted_ca: Option<PathBuf>,
+    /// TLS 1.3 records are ours once the handshake is done, not rustls'.
+    pub tls_inplace_records: bool,
     /// When servers are connected to.
     pub strategy: Strategy,
     /// Client ranges of explicit modes; `None`: loopback and on-link networks.
@@ -180,6 +182,7 @@ impl Config {
             control_socket,
             ssl_insecure: typed.flag("ssl_insecure"),
             trusted_ca: typed.text("ssl_verify_upstream_trusted_ca").map(|path| expand_home(&path)),
+            tls_inplace_records: typed.flag("tls_inplace_records"),
             strategy: if typed.flag("upstream_cert") { Strategy::Eager } else { Strategy::Lazy },
             allow_clients: match typed.source("allow_clients") {
                 Source::Default => None,

@@ -117,6 +117,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Seconds to reach a server: 504 after that."),
     opt("tls_handshake_timeout", SECONDS, "20",
         "Seconds for a TLS handshake on either side."),
+    opt("tls_inplace_records", Shape::Bool, "true",
+        "Open and seal TLS 1.3 records where they lie, which is faster and takes less memory. Off: with the record layer of the TLS library."),
     opt("http_head_timeout", SECONDS, "60",
         "Seconds from the first byte of a request's head to its last: 408 after that."),
     opt("keepalive_timeout", SECONDS, "600",

@@ -68,7 +68,10 @@ impl Stream {
             failed: RefCell::default(),
             write_closed: Cell::new(false),
         };
-        Self { kind: Kind::Wrapped(Box::new(wrapped)), ahead: RefCell::new(early.plain) }
+        Self {
+            kind: Kind::Wrapped(Box::new(wrapped)),
+            ahead: RefCell::new(early.plain.into_iter().collect()),
+        }
     }
 
     /// The next bytes; empty at the end of the stream.
@@ -125,8 +128,9 @@ impl Stream {
                 let _ = wrapped.below.queue(step.wire);
             }
             wrapped.ended.set(step.ended);
-            if let Some(first) = step.plain.pop_front() {
-                self.ahead.borrow_mut().append(&mut step.plain);
+            let mut opened = step.plain.into_iter();
+            if let Some(first) = opened.next() {
+                self.ahead.borrow_mut().extend(opened);
                 return Poll::Ready(Ok(first));
             }
         }

@@ -1,16 +1,15 @@
 //! What a stream may wear. Pure: bytes in, bytes out.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use crate::buf::{Buffer, Chunk, Chunks};
+use crate::buf::{Buffer, Chunks};
 
 /// What came of one step of a transform.
 #[derive(Debug, Default)]
 pub struct Step {
     /// Opened bytes, for the reader.
-    pub plain: VecDeque<Chunk>,
+    pub plain: Chunks,
     /// Bytes for the peer.
     pub wire: Chunks,
     /// The peer has properly ended its direction.

@@ -6,7 +6,7 @@ mod play;
 mod playbook;
 mod sim;
 mod stage;
-mod tls;
+pub(crate) mod tls;
 
 pub(crate) use listener::Listener;
 pub(crate) use playbook::Playbook;

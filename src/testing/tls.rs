@@ -113,9 +113,9 @@ impl TimeProvider for StandsStill {
 }
 
 /// A CA with its leaves, made once for all playbooks.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     authority: Arc<Authority>,
-    pub(super) leaves: Arc<LeafCache>,
+    pub(crate) leaves: Arc<LeafCache>,
 }
 
 impl Issuer {
@@ -127,7 +127,7 @@ impl Issuer {
 }
 
 /// The CA of the proxy under test.
-pub(super) fn ours() -> &'static Issuer {
+pub(crate) fn ours() -> &'static Issuer {
     static OURS: OnceLock<Issuer> = OnceLock::new();
     OURS.get_or_init(|| Issuer::new(Clock::test().unix()))
 }
@@ -161,14 +161,14 @@ pub(super) fn setup(trusts_origin: bool) -> TlsSetup {
 
 /// What an end made of wire bytes.
 #[derive(Default)]
-pub(super) struct Opened {
-    pub(super) plain: Vec<u8>,
-    pub(super) closed: bool,
-    pub(super) error: Option<String>,
+pub(crate) struct Opened {
+    pub(crate) plain: Vec<u8>,
+    pub(crate) closed: bool,
+    pub(crate) error: Option<String>,
 }
 
 /// Feeds wire bytes to an end.
-pub(super) fn open(connection: &mut Connection, mut wire: &[u8]) -> Opened {
+pub(crate) fn open(connection: &mut Connection, mut wire: &[u8]) -> Opened {
     let mut opened = Opened::default();
     while !wire.is_empty() {
         if connection.read_tls(&mut wire).is_err() {
@@ -187,13 +187,13 @@ pub(super) fn open(connection: &mut Connection, mut wire: &[u8]) -> Opened {
 }
 
 /// Seals what an end says.
-pub(super) fn seal(connection: &mut Connection, plain: &[u8]) {
+pub(crate) fn seal(connection: &mut Connection, plain: &[u8]) {
     connection.set_buffer_limit(None);
     connection.writer().write_all(plain).expect("rustls buffers without limit");
 }
 
 /// What an end has for the wire.
-pub(super) fn wire_of(connection: &mut Connection) -> Vec<u8> {
+pub(crate) fn wire_of(connection: &mut Connection) -> Vec<u8> {
     let mut wire = Vec::new();
     while connection.wants_write() {
         connection.write_tls(&mut wire).expect("a vector takes all");

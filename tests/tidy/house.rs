@@ -64,7 +64,7 @@ const fn package(name: &'static str, places: &'static [&'static str]) -> Package
 #[rustfmt::skip]
 pub(crate) const PACKAGES: &[Package] = &[
     // rustls' provider hands its algorithms to the TLS configuration
-    package("aws-lc-rs", &["src/ca/", "src/proto/tls/config.rs"]),
+    package("aws-lc-rs", &["src/ca/", "src/proto/tls/config.rs", "src/proto/tls/records/"]),
     package("bytes", &["src/buf/", "src/flow/", "src/proto/", "src/store/"]),
     package("chrono", &["src/telemetry/"]),
     package("clap", &["src/cli/"]),
@@ -79,7 +79,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("rcgen", &["src/ca/"]),
     // keys and certificates in the types that rustls takes them in
     package("rustls", &["src/ca/", "src/proto/tls/codec.rs", "src/proto/tls/config.rs", "src/proto/tls/facts.rs",
-        "src/proto/tls/layer.rs", "src/proto/tls/verify.rs"]),
+        "src/proto/tls/layer.rs", "src/proto/tls/records/", "src/proto/tls/verify.rs"]),
     package("rustls-native-certs", &["src/proto/tls/verify.rs"]),
     package("sd-notify", &["src/engine/"]),
     package("serde", &["src/engine/", "src/redirect/"]),

@@ -12,6 +12,7 @@ use rustls::unbuffered::{
     UnbufferedStatus,
 };
 
+use super::records::{Records, Rest};
 use crate::buf::{BlockPool, Buffer, Chunks};
 use crate::stream::{Step, Transform, TransformError};
 
@@ -97,6 +98,31 @@ impl TlsCodec {
         })
     }
 
+    /// What the stream is to wear from now on: our own record layer where it is wanted and the handshake's
+    /// outcome allows it, else this.
+    pub fn into_transform(self, in_place: bool) -> Box<dyn Transform> {
+        // a whole record that rustls has opened but not given up may lie in what is held: then it must go on
+        let held_is_fresh = self.held.as_deref().is_none_or(|held| !starts_with_record(held));
+        let tls13 = self.state().protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        if !in_place || !tls13 || !self.established || self.failed || !held_is_fresh {
+            return Box::new(self);
+        }
+        let taken = match self.connection {
+            Connection::Client(connection) => connection
+                .dangerous_into_kernel_connection()
+                .map(|(secrets, rest)| (secrets, Rest::Client(rest))),
+            Connection::Server(connection) => connection
+                .dangerous_into_kernel_connection()
+                .map(|(secrets, rest)| (secrets, Rest::Server(rest))),
+        };
+        let records =
+            taken.ok().and_then(|(secrets, rest)| Records::new(rest, secrets, self.held, self.pool));
+        match records {
+            Some(records) => Box::new(records),
+            None => Box::new(Unusable),
+        }
+    }
+
     fn seal_piece(&mut self, plain: &[u8]) -> Result<Buffer, TransformError> {
         let mut block = self.pool.take_or_heap();
         let written = match &mut self.connection {
@@ -168,6 +194,35 @@ impl Transform for TlsCodec {
         block.advance(written);
         step.wire.push(block.freeze());
     }
+}
+
+/// Whether the first record is all there.
+fn starts_with_record(bytes: &[u8]) -> bool {
+    match bytes {
+        [_, _, _, high, low, rest @ ..] => rest.len() >= usize::from(u16::from_be_bytes([*high, *low])),
+        _ => false,
+    }
+}
+
+/// A connection whose keys could not be had: rustls has given it up.
+struct Unusable;
+
+impl Unusable {
+    fn error() -> TransformError {
+        TransformError::invalid("the TLS connection's keys could not be taken over")
+    }
+}
+
+impl Transform for Unusable {
+    fn open(&mut self, _: Buffer, _: &mut Step) -> Result<(), TransformError> {
+        Err(Self::error())
+    }
+
+    fn seal(&mut self, _: Chunks, _: &mut Step) -> Result<(), TransformError> {
+        Err(Self::error())
+    }
+
+    fn close(&mut self, _: &mut Step) {}
 }
 
 /// Chunks on their way into one record. One chunk alone is not copied.
@@ -341,7 +396,7 @@ fn keep_plain(payload: &[u8], step: &mut Step, pool: &BlockPool) {
         let mut block = pool.take_or_heap();
         let n = block.push(rest);
         rest = &rest[n..];
-        step.plain.push_back(block.freeze());
+        step.plain.push(block.freeze());
     }
 }
 

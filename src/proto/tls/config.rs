@@ -52,6 +52,8 @@ pub struct TlsSetup {
     provider: Arc<CryptoProvider>,
     verifier: Arc<dyn ServerCertVerifier>,
     ticketer: Arc<dyn ProducesTickets>,
+    /// The record layer is to be ours once the handshake is done.
+    in_place: bool,
 }
 
 impl TlsSetup {
@@ -63,7 +65,7 @@ impl TlsSetup {
         let provider = Arc::new(preferred(aws_lc_rs::default_provider()));
         let verifier = verify::verifier(&provider, config.trusted_ca.as_deref(), config.ssl_insecure)?;
         let ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self { provider, verifier, ticketer })
+        Ok(Self { provider, verifier, ticketer, in_place: config.tls_inplace_records })
     }
 }
 
@@ -118,6 +120,7 @@ impl TlsContexts {
         config.ticketer = self.setup.ticketer.clone();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ignore_client_order = true;
+        config.enable_secret_extraction = self.setup.in_place;
         let config = Arc::new(config);
         self.servers.borrow_mut().put(key, (leaf.clone(), config.clone()));
         Ok(config)
@@ -144,6 +147,7 @@ impl TlsContexts {
             .with_custom_certificate_verifier(self.setup.verifier.clone())
             .with_no_client_auth();
         config.alpn_protocols = alpn_offers.to_vec();
+        config.enable_secret_extraction = self.setup.in_place;
         config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX)));
         let config = Arc::new(config);
         self.clients.borrow_mut().put(key, config.clone());

@@ -67,7 +67,8 @@ pub async fn intercept(mut session: Session) -> Outcome {
         Ok((codec, early)) => {
             let stream =
                 std::mem::replace(&mut session.client_io, Stream::from(crate::stream::Pipe::pair().0));
-            session.client_io = stream.wrap(Box::new(codec), early);
+            session.client_io =
+                stream.wrap(codec.into_transform(session.services.config.tls_inplace_records), early);
             Outcome::Next(session)
         }
         Err(reason) => client_failed(session, reason).await,
@@ -171,7 +172,7 @@ pub async fn connect_server(session: &mut Session, stream: Stream) -> Result<Str
             server.alpn = Some(facts::alpn(state));
             server.certificate_list = facts::certificates(state);
             run_tls_hook(session, Hook::TlsEstablishedServer, Side::Server, None).await;
-            Ok(stream.wrap(Box::new(codec), early))
+            Ok(stream.wrap(codec.into_transform(session.services.config.tls_inplace_records), early))
         }
         Err(error) => {
             count(&session.services.counters.tls_server_failed);
