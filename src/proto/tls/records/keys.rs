@@ -175,11 +175,7 @@ impl Keys {
     }
 
     /// Writes the header, and finds the places of contents and of type and tag.
-    fn split<'a>(
-        &self,
-        out: &'a mut [u8],
-        len: usize,
-    ) -> Result<([u8; HEADER_LEN], &'a mut [u8], &'a mut [u8]), Refused> {
+    fn split<'a>(&self, out: &'a mut [u8], len: usize) -> Result<Places<'a>, Refused> {
         let sealed = u16::try_from(len + 1 + TAG_LEN).map_err(|_| NOT_SEALED)?;
         if self.is_worn() || len > FRAGMENT_MAX || out.len() < len + SEALED_OVERHEAD {
             return Err(NOT_SEALED);
@@ -192,6 +188,9 @@ impl Keys {
         Ok((header, body, &mut rest[..1 + TAG_LEN]))
     }
 }
+
+/// A copy of the header; where contents go; where type and tag go.
+type Places<'a> = ([u8; HEADER_LEN], &'a mut [u8], &'a mut [u8]);
 
 const NOT_SEALED: Refused = refused(INTERNAL_ERROR, "a TLS record could not be sealed");
 

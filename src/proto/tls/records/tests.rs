@@ -174,8 +174,8 @@ impl Ends {
         Self { records: codec.into_transform(true), peer, pool }
     }
 
-    /// What we make of wire bytes.
-    fn opens(&mut self, wire: &[u8]) -> Result<(Vec<u8>, bool, Vec<u8>), (TransformError, Vec<u8>)> {
+    /// What we make of wire bytes: contents, whether that was all, and our answer.
+    fn opens(&mut self, wire: &[u8]) -> Result<Found, (TransformError, Vec<u8>)> {
         let mut step = Step::default();
         match self.records.open(Buffer::copied(wire), &mut step) {
             Ok(()) => Ok((bytes(step.plain), step.ended, bytes(step.wire))),
@@ -194,6 +194,8 @@ impl Ends {
         wire_of(&mut self.peer)
     }
 }
+
+type Found = (Vec<u8>, bool, Vec<u8>);
 
 fn bytes(chunks: Chunks) -> Vec<u8> {
     chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect()
