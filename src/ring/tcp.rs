@@ -425,7 +425,8 @@ impl Socket {
         send.in_flight = Some(ring.start(Op::Send(self.clone()), entry));
     }
 
-    pub(super) fn sent(self: &Rc<Self>, ring: &Inner, result: io::Result<u32>) {
+    /// A send has ended; whether somebody waited for that.
+    pub(super) fn sent(self: &Rc<Self>, ring: &Inner, result: io::Result<u32>) -> bool {
         let mut send = self.send.borrow_mut();
         send.in_flight = None;
         match result {
@@ -448,9 +449,11 @@ impl Socket {
         }
         let waker = send.waker.take();
         drop(send);
+        let waited = waker.is_some();
         if let Some(waker) = waker {
             waker.wake();
         }
+        waited
     }
 }
 

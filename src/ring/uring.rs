@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use slab::Slab;
 
 use super::listener::Listening;
@@ -27,6 +27,8 @@ const SQ_ENTRIES: u32 = 512;
 const CQ_ENTRIES: u32 = 8192;
 /// `user_data` of operations whose completion says nothing.
 const NOBODY: u64 = u64::MAX;
+/// `user_data` of the tick.
+const TICKED: u64 = u64::MAX - 1;
 
 /// How a ring is set up.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,10 @@ pub(super) struct Inner {
     overflows: Cell<u64>,
     /// Completions raise the eventfd.
     raising: Cell<bool>,
+    /// The tick is under way.
+    ticking: Cell<bool>,
+    /// A completion has woken somebody.
+    woken: Cell<bool>,
 }
 
 /// Who waits for an operation's completions. Holding the owner here keeps its descriptor and memory alive
@@ -92,6 +98,8 @@ impl Ring {
             scratch: RefCell::default(),
             overflows: Cell::new(0),
             raising: Cell::new(true),
+            ticking: Cell::new(false),
+            woken: Cell::new(false),
         })))
     }
 
@@ -134,7 +142,25 @@ impl Ring {
     /// # Errors
     /// A failure of the system call itself; failures of operations go to their owners.
     pub(super) fn turn(&self) -> io::Result<usize> {
-        self.0.turn()
+        self.0.turn(0)
+    }
+
+    /// Like [`turn`](Self::turn), but sleeps in the kernel until there is something to reap. The tick sees to it
+    /// that this ends.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub(super) fn linger(&self) -> io::Result<usize> {
+        if !self.0.ticking.replace(true) {
+            let tick = opcode::Timeout::new(&raw const TICK).build();
+            self.0.push(tick.user_data(TICKED));
+        }
+        self.0.turn(1)
+    }
+
+    /// Whether the last turns woke a task: if not, there is nothing to let run.
+    pub(super) fn take_woken(&self) -> bool {
+        self.0.woken.replace(false)
     }
 
     /// Ready when operations were queued since the last turn.
@@ -194,7 +220,7 @@ impl Inner {
         }
     }
 
-    fn turn(&self) -> io::Result<usize> {
+    fn turn(&self, wait_for: u32) -> io::Result<usize> {
         let mut scratch = self.scratch.take();
         {
             let mut uring = self.uring.borrow_mut();
@@ -207,7 +233,7 @@ impl Inner {
             let to_submit = u32::try_from(sq.len()).unwrap_or(u32::MAX);
             drop(sq);
             // SAFETY: no argument is passed; entries were checked at push.
-            let entered = unsafe { submitter.enter::<()>(to_submit, 0, ENTER_GETEVENTS, None) };
+            let entered = unsafe { submitter.enter::<()>(to_submit, wait_for, ENTER_GETEVENTS, None) };
             match entered {
                 Ok(_) => {}
                 // the kernel wants completions to be reaped first, or was interrupted
@@ -224,10 +250,16 @@ impl Inner {
             cq.sync();
             scratch.extend(cq.map(|cqe| (cqe.user_data(), cqe.result(), cqe.flags())));
         }
-        let reaped = scratch.len();
+        let mut reaped = scratch.len();
         for (key, result, flags) in scratch.drain(..) {
-            if key != NOBODY {
-                self.complete(usize::try_from(key).unwrap_or(usize::MAX), result, flags);
+            match key {
+                NOBODY => {}
+                TICKED => {
+                    self.ticking.set(false);
+                    self.woken.set(true);
+                    reaped -= 1;
+                }
+                _ => self.complete(usize::try_from(key).unwrap_or(usize::MAX), result, flags),
             }
         }
         self.scratch.replace(scratch);
@@ -251,12 +283,23 @@ impl Inner {
                 socket.received(self, result, buffer, more);
             }
             Some(Op::Poll(socket)) => socket.polled(result),
-            Some(Op::Send(socket)) => socket.sent(self, result),
+            // most often nobody waits for it
+            Some(Op::Send(socket)) => {
+                if !socket.sent(self, result) {
+                    return;
+                }
+            }
             Some(Op::Connect(connecting)) => connecting.done(result),
             Some(Op::Accept(listening)) => listening.accepted(self, result, more),
             None => debug_assert!(false, "a completion belongs to a slot"),
         }
+        self.woken.set(true);
     }
 }
 
 const ENTER_GETEVENTS: u32 = 1;
+
+/// How often a worker that sleeps in its ring looks after everything else it waits for: mail and timers may be
+/// late by so much while there is traffic. One timer for all sleeps of that time: a timer for each would cost
+/// more than it saves.
+static TICK: types::Timespec = types::Timespec::new().nsec(5_000_000);
