@@ -189,7 +189,8 @@ async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) 
 }
 
 async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpStream, permit: Permit) {
-    let session = match mode::enter(&mode, tcp, &worker.services).await {
+    // boxed: what it needs is not needed while the session lives
+    let session = match Box::pin(mode::enter(&mode, tcp, &worker.services)).await {
         Ok(session) => session,
         Err(mode::NotTaken::Gone(_)) => return,
         Err(refused) => {

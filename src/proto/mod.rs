@@ -25,18 +25,18 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// Talks until the session is over.
 pub async fn run(mut session: Session) {
-    if !greet(&mut session).await {
-        end(session).await;
+    if !Box::pin(greet(&mut session)).await {
+        Box::pin(end(session)).await;
         return;
     }
     loop {
         if session.trail.depth() >= LAYERS_MAX {
             tracing::warn!(client = ?session.client.peername, "more than {LAYERS_MAX} layers ({}): closed", session.trail);
-            end(session).await;
+            Box::pin(end(session)).await;
             return;
         }
-        let Some(layer) = next::next_layer(&mut session).await else {
-            end(session).await;
+        let Some(layer) = Box::pin(next::next_layer(&mut session)).await else {
+            Box::pin(end(session)).await;
             return;
         };
         session.trail.enter(layer);

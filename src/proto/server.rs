@@ -23,6 +23,11 @@ pub async fn open_server(session: &mut Session) -> Result<(), ServerError> {
     if session.server_io.is_some() && (is_secure || !session.server.tls) {
         return Ok(());
     }
+    // boxed: whoever asks for a server most often has it, and should not be as big as getting one
+    Box::pin(open_anew(session)).await
+}
+
+async fn open_anew(session: &mut Session) -> Result<(), ServerError> {
     let connected = match session.server_io.take() {
         // a tunnel's server was connected before it was known that TLS would be spoken
         Some(plain) => Ok(plain),

@@ -116,7 +116,7 @@ pub async fn converse(mut session: Session) -> Outcome {
             After::Again => {}
             After::Close => break,
             After::Abort => {
-                crate::proto::break_off(session).await;
+                Box::pin(crate::proto::break_off(session)).await;
                 return Outcome::Closed;
             }
             After::Tunnel => {
@@ -133,7 +133,7 @@ pub async fn converse(mut session: Session) -> Outcome {
             }
         }
     }
-    crate::proto::end(session).await;
+    Box::pin(crate::proto::end(session)).await;
     Outcome::Closed
 }
 
