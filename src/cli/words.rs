@@ -32,8 +32,9 @@ pub(super) fn worker(report: &WorkerReport) -> String {
     let _ = write!(text, "; raw TCP: {} conversations", value("tcp_conversations"));
     let _ = write!(
         text,
-        "\n  TLS with clients: {} handshakes, {} failed; with servers: {}, of them {} resumed, {} failed",
+        "\n  TLS with clients: {} handshakes, of them {} resumed, {} failed; with servers: {}, of them {} resumed, {} failed",
         value("tls_client_established"),
+        value("tls_client_resumed"),
         value("tls_client_failed"),
         value("tls_server_established"),
         value("tls_server_resumed"),

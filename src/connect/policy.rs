@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use thiserror::Error;
 
 use super::nested::{Nested, NestedMark};
+use super::source::SourceAddrs;
 use crate::addr::canonical;
 use crate::config::{Cidr, Config};
 
@@ -87,6 +88,8 @@ pub struct Policy {
     /// Sockets of ours that nobody reaches through us.
     own: RwLock<Vec<SocketAddr>>,
     local: RwLock<Vec<(IpAddr, u8)>>,
+    /// Addresses that our connections leave from: ours, though perhaps no interface has them.
+    sources: OnceLock<SourceAddrs>,
     allow_clients: Option<Vec<Cidr>>,
     allow_destinations: Vec<Cidr>,
     block_global: bool,
@@ -106,6 +109,7 @@ impl Policy {
             listens: RwLock::default(),
             own: RwLock::default(),
             local: RwLock::new(local),
+            sources: OnceLock::new(),
             allow_clients: config.allow_clients.clone(),
             allow_destinations: config.allow_destinations.clone(),
             block_global: config.block_global,
@@ -136,9 +140,17 @@ impl Policy {
         }
     }
 
+    /// Our connections leave from these addresses, from now on for good.
+    pub fn set_sources(&self, sources: SourceAddrs) {
+        // said once, at the start
+        let _ = self.sources.set(sources);
+    }
+
     /// Whether the address is one of this machine's.
     pub fn is_local(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || self.local.read().is_ok_and(|local| local.iter().any(|(held, _)| *held == ip))
+        ip.is_loopback()
+            || self.local.read().is_ok_and(|local| local.iter().any(|(held, _)| *held == ip))
+            || self.sources.get().is_some_and(|sources| sources.contains(ip))
     }
 
     /// May this client use an explicit listener?
@@ -393,6 +405,19 @@ mod tests {
             assert_eq!(policy.check_destination(addr("192.0.2.9:9464"), origin), Ok(()));
         }
         assert_eq!(policy.check_destination(addr("127.0.0.1:9463"), asked("127.0.0.1:9")), Ok(()));
+    }
+
+    #[test]
+    fn addresses_that_our_connections_leave_from_are_ours() {
+        let policy = policy(&[]);
+        let (own, server) = (addr("198.51.100.3:4000"), addr("203.0.113.5:443"));
+        let ranges = ["198.51.100.0/30".parse().expect("a range")];
+        policy.set_sources(SourceAddrs::of(&ranges, &[], |_| true).expect("ours"));
+        let entry = policy.enter(None, server).expect("may be made");
+        let _mark = policy.upstream_opened(own, server, entry);
+        assert!(matches!(policy.check_reentry(own, || server), Err(Refusal::Reentry(_))));
+        let to_us = addr("198.51.100.1:8080");
+        assert!(matches!(policy.check_destination(to_us, Origin::Operator), Err(Refusal::Loop(_))));
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl SourceAddrs {
         (self.v4.len(), self.v6.len())
     }
 
+    /// Whether connections of ours may leave from that address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let addrs = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        addrs.binary_search(&ip).is_ok()
+    }
+
     fn towards(&self, to: SocketAddr) -> &[IpAddr] {
         if to.ip().to_canonical().is_ipv4() { &self.v4 } else { &self.v6 }
     }
@@ -158,7 +164,11 @@ mod tests {
         let some = SourceAddrs::of(&ranges(&["192.0.2.0/28"]), &local, |held| held == ip("192.0.2.5"));
         assert_eq!(some.expect("one is ours").counts(), (1, 0));
         let twice = SourceAddrs::of(&ranges(&["192.0.2.5", "192.0.2.4/31"]), &local, |_| true);
-        assert_eq!(twice.expect("ours").counts(), (2, 0));
+        let twice = twice.expect("ours");
+        assert_eq!(twice.counts(), (2, 0));
+        assert!(
+            twice.contains(ip("192.0.2.4")) && !twice.contains(ip("192.0.2.6")) && !twice.contains(ip("::1"))
+        );
     }
 
     #[test]

@@ -118,6 +118,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     let local = ifaces::addresses();
     let sources = open_sources(&config, &local)?;
     let policy = Policy::new(&config, local);
+    policy.set_sources(sources.clone());
     let sinks = flows::Sinks::open(&config, show).map_err(EngineError::Sink)?;
     let store = sinks.store.clone();
     let events = sinks.events.clone();

@@ -73,6 +73,8 @@ counters! {
     tls_client_established,
     /// Handshakes with clients that failed.
     tls_client_failed,
+    /// Of the handshakes done with clients, resumed ones.
+    tls_client_resumed,
     /// Handshakes done with servers.
     tls_server_established,
     /// Handshakes with servers that failed.

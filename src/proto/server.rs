@@ -1,5 +1,6 @@
 //! The one way out: policy, hooks, TCP, and TLS where it is due.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -135,10 +136,7 @@ async fn dial(session: &Session) -> Result<(Stream, SocketAddr, Entry), ServerEr
             let entry = services.policy.enter(session.client.peername, addr).map_err(denied)?;
             match services.connector.connect(addr).await {
                 Ok(stream) => return Ok((stream, addr, entry)),
-                Err(error) => {
-                    let failure = Failure::of(&error);
-                    last = (failure, failure.explain(addr, &error));
-                }
+                Err(error) => last = diagnose(addr, &error),
             }
         }
         Err(failed(last.0, last.1))
@@ -161,6 +159,18 @@ async fn dial(session: &Session) -> Result<(Stream, SocketAddr, Entry), ServerEr
             )))
         }
     }
+}
+
+/// What a failed attempt was, and what the client is told.
+fn diagnose(addr: SocketAddr, error: &io::Error) -> (Failure, String) {
+    let failure = Failure::of(error);
+    // the kernel's own patience may be shorter than ours
+    if failure == Failure::Timeout
+        && let Some(full) = ConntrackFull::now()
+    {
+        return (Failure::Conntrack, full.explain(&addr.to_string()));
+    }
+    (failure, failure.explain(addr, error))
 }
 
 /// For a name without addresses, which the resolver does not give.

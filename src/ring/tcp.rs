@@ -543,6 +543,31 @@ mod tests {
     use crate::ring::{RingOptions, runtime};
 
     #[test]
+    fn bytes_are_counted_on_the_side_they_pass() {
+        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
+        let counted = runtime::run(options, |ring| async move {
+            let fd = sockopt::listen(([127, 0, 0, 1], 0).into(), false).expect("a listener");
+            let listener = crate::ring::TcpListener::new(&ring, fd);
+            let to = listener.local_addr().expect("its address");
+            let (made, accepted) =
+                tokio::join!(TcpStream::connect(&ring, to, ConnectOptions::default()), listener.accept());
+            let (made, accepted) = (made.expect("connected"), accepted.expect("accepted"));
+            made.queue(Chunks::from(b"seven b".to_vec())).expect("queued");
+            accepted.queue(Chunks::from(b"five!".to_vec())).expect("queued");
+            for (stream, bytes) in [(&accepted, 7), (&made, 5)] {
+                let buffer = poll_fn(|cx| stream.poll_read(cx)).await.expect("received").expect("no end");
+                assert_eq!(buffer.len(), bytes);
+            }
+            poll_fn(|cx| made.poll_queue_below(0, cx)).await.expect("sent");
+            poll_fn(|cx| accepted.poll_queue_below(0, cx)).await.expect("sent");
+            let (client, server) = (&ring.facts().client, &ring.facts().server);
+            [&client.received, &client.sent, &server.received, &server.sent].map(Cell::get)
+        });
+        // we accepted the client's connection, and made the server's
+        assert_eq!(counted.expect("a ring"), [7, 5, 5, 7]);
+    }
+
+    #[test]
     fn an_attempt_that_is_over_is_not_cancelled() {
         let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
         let queued = runtime::run(options, |ring| async move {

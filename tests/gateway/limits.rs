@@ -135,3 +135,25 @@ fn without_descriptors_left_the_reason_is_said_and_others_go_on() {
     assert!((counted - 1.0).abs() < 1e-9, "{counted} counted");
     daemon.must_be_alive();
 }
+
+#[test]
+fn a_full_table_of_tracked_connections_is_named_where_a_server_seems_silent() {
+    let lab = Lab::new();
+    // the real table is the whole machine's: ringtap is shown a full one
+    let fakes = lab.fresh_path("netfilter");
+    std::fs::create_dir(&fakes).expect("a directory");
+    for name in ["nf_conntrack_count", "nf_conntrack_max"] {
+        std::fs::write(fakes.join(name), "512\n").expect("a file");
+    }
+    let script = "mount --bind \"$1\" /proc/sys/net/netfilter; shift; exec \"$@\"";
+    let before = ["sh", "-ec", script, "sh", &crate::lab::text(&fakes)];
+    let daemon = lab.start_ringtap_with(&before, &[&MODE[..], &["--set", "connect_timeout=2"]].concat());
+    let reply = lab.client().curl(["-x", "http://10.78.1.1:8081", "http://hang.test/"]).expect_status(502);
+    for part in ["table of tracked connections is full (512 of 512)", "nf_conntrack_max"] {
+        assert!(reply.text().contains(part), "{part}: {}\n{}", reply.text(), daemon.stderr());
+    }
+    let counted = scrape(&lab).of("ringtap_upstream_connect_errors_total{reason=\"conntrack\"}");
+    assert!((counted - 1.0).abs() < 1e-9, "{counted} counted");
+    // a server that answers is reached all the same
+    lab.client().curl(["-x", "http://10.78.1.1:8081", "http://example.test/1k"]).expect_status(200);
+}

@@ -163,9 +163,6 @@ pub async fn connect_server(session: &mut Session, stream: Stream) -> Result<Str
     match shaken {
         Ok((codec, early)) => {
             count(&session.services.counters.tls_server_established);
-            if codec.state().handshake_kind() == Some(HandshakeKind::Resumed) {
-                count(&session.services.counters.tls_server_resumed);
-            }
             let now = session.services.now();
             let state = codec.state();
             tally(session, Side::Server, state, begun_us);
@@ -250,10 +247,13 @@ fn tally(session: &Session, side: Side, state: &CommonState, begun_us: u64) {
     let counters = &session.services.counters;
     let resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
     counters.handshakes.done(side, resumed, facts::version(state), state.alpn_protocol().unwrap_or_default());
-    let time = match side {
-        Side::Client => &counters.client_handshake_time,
-        Side::Server => &counters.server_handshake_time,
+    let (time, resumptions) = match side {
+        Side::Client => (&counters.client_handshake_time, &counters.tls_client_resumed),
+        Side::Server => (&counters.server_handshake_time, &counters.tls_server_resumed),
     };
+    if resumed {
+        count(resumptions);
+    }
     time.record_us(session.services.clock().now_us().saturating_sub(begun_us));
 }
 
