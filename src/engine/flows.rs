@@ -192,3 +192,52 @@ impl Printer {
         let _ = io::stdout().flush();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Client, FlowMeta, Server, TcpFlow};
+
+    fn flow() -> Flow {
+        let meta = FlowMeta::new(Arc::new(Client::default()), Arc::new(Server::default()), 1.0);
+        Flow::Tcp(Box::new(TcpFlow { meta, messages: Vec::new(), killed: false }))
+    }
+
+    #[test]
+    fn what_became_of_a_recording_is_told() {
+        let path = std::env::temp_dir().join(format!("ringtap-flows-{}", uuid::Uuid::new_v4()));
+        let (events, _) = broadcast::channel(1);
+        let recorder = RecorderFile::open(path.to_str().expect("a path in UTF-8")).expect("a file");
+        let mut sinks = Sinks { recorder: Some(recorder), store: None, events, show: None };
+        let backlog = Backlog::default();
+        for _ in 0..3 {
+            deal_with(&mut sinks, None, flow(), &backlog);
+        }
+        flush(&mut sinks, &backlog);
+        let facts = &backlog.recorder;
+        let length = std::fs::metadata(&path).expect("the file").len();
+        assert_eq!((facts.flows.load(Ordering::Relaxed), facts.bytes.load(Ordering::Relaxed)), (3, length));
+        assert!(length > 0 && !facts.failing.load(Ordering::Relaxed));
+        std::fs::remove_file(&path).expect("cleaned up");
+    }
+
+    #[test]
+    fn flows_that_nobody_reads_are_counted_as_not_printed() {
+        let backlog = Arc::new(Backlog::default());
+        let (reading, wait) = std::sync::mpsc::channel::<()>();
+        // a terminal that takes nothing until the test is over
+        let show: Show = Box::new(move |_| {
+            let _ = wait.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        });
+        let printer = Printer::start(show, &backlog).expect("a thread");
+        for _ in 0..PRINTED_MAX + 10 {
+            printer.print(flow());
+        }
+        // one may be in the printer's hands
+        let lost = backlog.unprinted.load(Ordering::Relaxed);
+        assert!((9..=10).contains(&lost), "{lost} not printed");
+        drop(reading);
+        printer.finish();
+    }
+}
