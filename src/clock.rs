@@ -42,6 +42,15 @@ impl Clock {
         }
     }
 
+    /// Microseconds since the same moment as [`now_ms`](Self::now_ms).
+    #[expect(clippy::cast_possible_truncation, reason = "2^64 µs are 584 thousand years")]
+    pub fn now_us(&self) -> u64 {
+        match &self.0 {
+            Source::Real { start } => start.elapsed().as_micros() as u64,
+            Source::Test { ms } => ms.load(Ordering::Relaxed) * 1000,
+        }
+    }
+
     /// Unix seconds.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     pub fn unix(&self) -> f64 {

@@ -58,7 +58,7 @@
 //! | floor | modules | for |
 //! |---|---|---|
 //! | faces | [`cli`], [`ui`] | commands; what a person looks at |
-//! | the whole | [`engine`], [`telemetry`], [`redirect`] | workers and their control; logs; firewall rules |
+//! | the whole | [`engine`], [`telemetry`], [`redirect`] | workers and their control; logs and metrics; firewall rules |
 //! | ways in | [`mode`] | from an accepted connection to a session |
 //! | talk | [`proto`] | conversations; they know neither addons nor the ring |
 //! | contract | [`hooks`] | between conversations and addons |

@@ -1,13 +1,15 @@
-//! Documents keep up with the program: the list of options is written by the table of options, and what the README
-//! tells people to type is understood.
+//! Documents keep up with the program: the lists of options and of metrics are written by their tables, and what the
+//! README tells people to type is understood.
 //!
-//! After a change of the table: `RINGTAP_BLESS=1 cargo test --test docs` writes `docs/options.md` anew.
+//! After a change of a table: `RINGTAP_BLESS=1 cargo test --test docs` writes `docs/options.md` and `docs/metrics.md`
+//! anew.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use ringtap::config::{OPTIONS, OptionSpec, Shape, find};
+use ringtap::telemetry::metrics::{METRICS, Metric, find as find_metric};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -44,6 +46,53 @@ mitmproxy's where mitmproxy has the option.
     }
     for option in options {
         let _ = write!(page, "\n### {}\n\n{}\n", option.name, option.help.replace('<', "&lt;"));
+    }
+    page
+}
+
+/// The page of metrics.
+fn metrics_page(metrics: &[Metric]) -> String {
+    let mut page = "\
+# Metrics
+
+`--set metrics_addr=127.0.0.1:9464` serves them at `http://127.0.0.1:9464/metrics`, in Prometheus' text format (0.0.4).
+They are off by default. There is no password: keep the address on loopback, or behind a firewall. Clients never reach
+it through the proxy. `ringtap ctl workers` says the same in words.
+
+```yaml
+scrape_configs:
+  - job_name: ringtap
+    static_configs: [{targets: ['127.0.0.1:9464']}]
+```
+
+Numbers are counted on each worker and added up when they are asked for, never before. A metric with the label `shard`
+is a worker's own: `shard=\"0\"` is worker 0 of `ringtap ctl workers`. No label holds a name, an address or a URL of a
+client's or a server's, so their number does not grow with traffic. Series of requests and of handshakes that were done
+appear when the first of their kind is counted; counters begin at 0 with the process
+(`process_start_time_seconds`).
+
+The kernel spreads connections over the workers by their addresses and ports, and a connection stays with its worker. A
+few clients with one HTTP/2 connection each may therefore all be one worker's, while others have nothing to do:
+`ringtap_shard_connections_imbalance` is then well above 1, and `ringtap_shard_busy_ratio` differs between workers. Many
+connections even it out.
+
+| metric | type | unit | labels |
+|---|---|---|---|
+"
+    .to_owned();
+    for metric in metrics {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = metric.kind.as_str();
+        let _ = writeln!(
+            page,
+            "| [`{0}`](#{0}) | {kind} | {1} | {2} |",
+            metric.name,
+            metric.unit,
+            labels.join(", ")
+        );
+    }
+    for metric in metrics {
+        let _ = write!(page, "\n### {}\n\n{}\n", metric.name, metric.help);
     }
     page
 }
@@ -112,21 +161,39 @@ fn options_named(document: &str) -> Vec<(usize, String)> {
     found
 }
 
-#[test]
-fn the_page_of_options_says_what_the_table_says() {
-    let page = options_page(OPTIONS);
+/// Compares a page with what is written; blesses it if asked.
+fn must_be_written(name: &str, page: &str, table: &str) {
     if std::env::var_os("RINGTAP_BLESS").is_some() {
         std::fs::create_dir_all(file("docs")).unwrap();
-        std::fs::write(file("docs/options.md"), &page).unwrap();
+        std::fs::write(file(name), page).unwrap();
     }
-    let written = read("docs/options.md");
+    let written = read(name);
     let differs = page.lines().zip(written.lines()).position(|(now, then)| now != then);
     assert!(
         page == written,
-        "docs/options.md:{}: is not what the table of options says: write it anew with \
+        "{name}:{}: is not what the table of {table} says: write it anew with \
          'RINGTAP_BLESS=1 cargo test --test docs' and look at the difference",
         differs.map_or(1, |line| line + 1)
     );
+}
+
+#[test]
+fn the_page_of_options_says_what_the_table_says() {
+    must_be_written("docs/options.md", &options_page(OPTIONS), "options");
+}
+
+#[test]
+fn the_page_of_metrics_says_what_the_table_says() {
+    must_be_written("docs/metrics.md", &metrics_page(METRICS), "metrics");
+}
+
+#[test]
+fn every_value_of_a_label_that_is_written_down_is_explained() {
+    // labels whose values are ours to choose: the help names them all
+    for failure in ringtap::connect::Failure::ALL {
+        let metric = find_metric("ringtap_upstream_connect_errors_total").unwrap();
+        assert!(metric.help.contains(&format!("'{}'", failure.as_str())), "{failure:?}");
+    }
 }
 
 #[test]
@@ -148,8 +215,9 @@ fn the_flags_of_the_page_exist() {
 }
 
 #[test]
-fn the_readme_leads_to_the_page_of_options() {
+fn the_readme_leads_to_the_pages_of_options_and_metrics() {
     assert!(read("README.md").contains("](docs/options.md)"));
+    assert!(read("README.md").contains("](docs/metrics.md)"));
 }
 
 #[test]
@@ -166,7 +234,7 @@ fn what_the_readme_says_to_type_is_understood() {
 
 #[test]
 fn options_in_documents_exist() {
-    for name in ["README.md", "CHANGELOG.md"] {
+    for name in ["README.md", "CHANGELOG.md", "docs/metrics.md"] {
         for (line, option) in options_named(&read(name)) {
             assert!(find(&option).is_some(), "{name}:{line}: there is no option `{option}`");
         }
@@ -176,6 +244,7 @@ fn options_in_documents_exist() {
 #[test]
 fn a_page_that_drifts_and_a_command_that_is_wrong_are_seen() {
     assert_ne!(options_page(OPTIONS), options_page(&OPTIONS[1..]));
+    assert_ne!(metrics_page(METRICS), metrics_page(&METRICS[1..]));
     let document = "```console\n# ringtap dump --mode regular   # a comment\n$ ringtap dmup\n```\n# ringtap is no command\n";
     let found = commands(document);
     assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 3]);

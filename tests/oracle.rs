@@ -1,9 +1,11 @@
-//! What we write is read by mitmproxy's own reader, and its own writer would have written the same bytes.
+//! What we write is read by mitmproxy's own reader, and its own writer would have written the same bytes; our metrics
+//! are read by Prometheus' own parser.
 //!
-//! Needs Python 3.10 to 3.12 and, once, the network: `scripts/oracle-venv` installs mitmproxy under `target/`.
+//! Needs Python 3.10 to 3.12 and, once, the network: `scripts/oracle-venv` installs both under `target/`.
 
 #![expect(clippy::unwrap_used, reason = "a test says no by panicking, in its helpers too")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use ringtap::flow::{
 };
 use ringtap::store::tnetstring::python_repr;
 use ringtap::store::{FlowReader, write_flow};
+use ringtap::telemetry::metrics::{Exposition, Kind, METRICS, Sample};
 use ringtap::ui::dump::Dumper;
 use serde_json::{Value, json};
 
@@ -76,6 +79,45 @@ fn mitmproxy_reads_recorded_flows_that_we_wrote_again() {
         }
         assert_eq!(found, described);
     }
+}
+
+/// Prometheus' own parser finds every number where we put it, under labels that try to break out of their quotes.
+#[test]
+fn prometheus_reads_the_metrics_we_write() {
+    let mut written = Exposition::default();
+    let mut expected = Vec::new();
+    for (index, metric) in METRICS.iter().enumerate() {
+        for value in ["plain", "a\"b\\c\nd{e=\"f\"} 1", "\u{fc}\u{2028}"] {
+            let labels: Vec<_> = metric.labels.iter().map(|label| (*label, value)).collect();
+            let samples = match metric.kind {
+                Kind::Histogram => {
+                    Sample::histogram(metric.name, &labels, &[0.001, 0.5, 10.0], &[1, 2, 2, 5], 1.25)
+                }
+                _ => vec![Sample::with(metric.name, &labels, index as f64 * 1e6 + 0.5)],
+            };
+            for sample in samples {
+                let labels: BTreeMap<_, _> = sample.labels.iter().cloned().collect();
+                expected.push(json!([format!("{}{}", sample.metric, sample.suffix), labels, sample.value]));
+                written.add(sample);
+            }
+            if metric.labels.is_empty() {
+                break;
+            }
+        }
+    }
+    fs::create_dir_all(directory()).unwrap();
+    let path = directory().join("metrics.txt");
+    fs::write(&path, written.render()).unwrap();
+    let script = "import json, sys; from prometheus_client.parser import text_string_to_metric_families as read; \
+                  print(json.dumps([[s.name, s.labels, float(s.value)] for f in read(open(sys.argv[1], newline='').read()) \
+                  for s in f.samples]))";
+    let output = Command::new(python()).args(["-c", script]).arg(&path).output().expect("start Python");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    for value in &expected {
+        assert!(found.contains(value), "not found: {value}");
+    }
+    assert_eq!(found.len(), expected.len());
 }
 
 /// At the levels of detail without bodies, where no content view has a say, mitmdump prints the same text.

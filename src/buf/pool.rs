@@ -67,6 +67,7 @@ pub struct BlockPool {
     size: usize,
     idle: RefCell<Vec<Rc<Block>>>,
     in_use: Cell<usize>,
+    starved: Cell<u64>,
     blocks_max: usize,
     idle_max: usize,
 }
@@ -84,6 +85,7 @@ impl BlockPool {
             size,
             idle: RefCell::new(Vec::new()),
             in_use: Cell::new(0),
+            starved: Cell::new(0),
             blocks_max,
             idle_max,
         })
@@ -102,6 +104,7 @@ impl BlockPool {
     /// A block nobody else holds, or `None` at the limit.
     pub(crate) fn take_block(&self) -> Option<Rc<Block>> {
         if self.in_use.get() >= self.blocks_max {
+            self.starved.set(self.starved.get() + 1);
             return None;
         }
         self.in_use.set(self.in_use.get() + 1);
@@ -120,6 +123,16 @@ impl BlockPool {
     /// Blocks kept for the next taker.
     pub fn idle(&self) -> usize {
         self.idle.borrow().len()
+    }
+
+    /// Blocks that may be out at once.
+    pub fn limit(&self) -> usize {
+        self.blocks_max
+    }
+
+    /// How often somebody wanted a block at the limit and got none.
+    pub fn starved(&self) -> u64 {
+        self.starved.get()
     }
 
     /// Much is out: holders should keep less.

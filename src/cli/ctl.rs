@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{USAGE, is_set};
+use super::{USAGE, is_set, words};
 use crate::engine::{Reply, Request};
 
 /// The command's flags.
@@ -107,19 +107,8 @@ fn text(reply: &Reply) -> String {
             let error = error.as_ref().map(|error| format!("  ({error})")).unwrap_or_default();
             printable(&format!("{id}  {protocol:<5} {client:<24} {summary}{error}"))
         }
-        Reply::Worker(report) => {
-            let mut text = format!(
-                "worker {}: {} connections open, {} buffers in use, {} ring operations",
-                report.worker, report.connections_open, report.buffers_in_use, report.ring_ops
-            );
-            for (name, value) in report.counters.iter().filter(|(_, value)| *value > 0) {
-                text.push_str(&format!("\n  {name} {value}"));
-            }
-            for session in &report.sessions {
-                text.push_str(&format!("\n  session {}  {}  {}", session.id, session.client, session.mode));
-            }
-            text
-        }
+        Reply::Worker(worker) => words::worker(worker),
+        Reply::Gateway(gateway) => words::gateway(gateway),
         Reply::Event { text, .. } => printable(text),
         Reply::Done { count, note } => match note {
             Some(note) => note.clone(),

@@ -3,6 +3,7 @@
 mod ctl;
 mod dump;
 pub mod redirect;
+mod words;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,24 @@ impl Cidr {
         (prefix <= max).then_some(Self { ip, prefix })
     }
 
+    /// Every address of the range, or `None` if there are more than `max`.
+    pub fn addresses(&self, max: usize) -> Option<Vec<IpAddr>> {
+        let bits = if self.ip.is_ipv4() { 32 } else { 128 };
+        let count = 1u128.checked_shl(bits - u32::from(self.prefix))?;
+        if count > max as u128 {
+            return None;
+        }
+        let nth = |n: u128| match self.ip {
+            IpAddr::V4(ip) => {
+                let n = u32::try_from(n).unwrap_or_default();
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                IpAddr::from((u32::from(ip) / count * count + n).to_be_bytes())
+            }
+            IpAddr::V6(ip) => IpAddr::from((u128::from(ip) / count * count + n).to_be_bytes()),
+        };
+        Some((0..count).map(nth).collect())
+    }
+
     /// Whether the address lies in the range.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.ip, ip.to_canonical()) {
@@ -60,6 +78,20 @@ impl fmt::Display for Cidr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_addresses_of_a_range_begin_at_its_first() {
+        let all = |text: &str| {
+            let found = text.parse::<Cidr>().expect("a range").addresses(16);
+            found.map(|ips| ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(all("192.0.2.6/30").as_deref(), Some("192.0.2.4 192.0.2.5 192.0.2.6 192.0.2.7"));
+        assert_eq!(all("192.0.2.6").as_deref(), Some("192.0.2.6"));
+        assert_eq!(all("2001:db8::5/127").as_deref(), Some("2001:db8::4 2001:db8::5"));
+        for wide in ["192.0.2.0/27", "2001:db8::/64", "0.0.0.0/0", "::/0"] {
+            assert_eq!(all(wide), None, "{wide}");
+        }
+    }
 
     #[test]
     fn ranges_contain_their_addresses_and_no_others() {

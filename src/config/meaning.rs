@@ -24,6 +24,8 @@ pub struct Config {
     pub confdir: PathBuf,
     /// Where the control socket lies; `None`: nowhere.
     pub control_socket: Option<PathBuf>,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics_addr: Option<SocketAddr>,
     /// Servers' certificates are not verified.
     pub ssl_insecure: bool,
     /// PEM file of trusted roots; `None`: the system's.
@@ -36,6 +38,8 @@ pub struct Config {
     pub allow_clients: Option<Vec<Cidr>>,
     /// Destinations opened to clients of explicit modes.
     pub allow_destinations: Vec<Cidr>,
+    /// Our own addresses towards servers; empty: the kernel's choice.
+    pub connect_addr: Vec<Cidr>,
     /// Refuse public clients that connect directly.
     pub block_global: bool,
     /// Refuse private clients that connect directly.
@@ -180,6 +184,7 @@ impl Config {
                 n => Workers::Count(usize::try_from(n).unwrap_or(1)),
             },
             control_socket,
+            metrics_addr: metrics_addr(typed)?,
             ssl_insecure: typed.flag("ssl_insecure"),
             trusted_ca: typed.text("ssl_verify_upstream_trusted_ca").map(|path| expand_home(&path)),
             tls_inplace_records: typed.flag("tls_inplace_records"),
@@ -189,6 +194,7 @@ impl Config {
                 _ => Some(ranges(typed, "allow_clients")?),
             },
             allow_destinations: ranges(typed, "allow_destinations")?,
+            connect_addr: ranges(typed, "connect_addr")?,
             block_global: typed.flag("block_global"),
             block_private: typed.flag("block_private"),
             keep_host_header: typed.flag("keep_host_header"),
@@ -269,6 +275,16 @@ fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
     }
 }
 
+fn metrics_addr(typed: &Typed) -> Result<Option<SocketAddr>, ConfigError> {
+    let Some(text) = typed.text("metrics_addr").filter(|text| text != "off") else { return Ok(None) };
+    match text.parse::<SocketAddr>() {
+        Ok(addr) if addr.port() > 0 => Ok(Some(addr)),
+        _ => Err(ConfigError::Conflict(format!(
+            "option 'metrics_addr': '{text}' is no address with a port, such as 127.0.0.1:9464 or [::1]:9464"
+        ))),
+    }
+}
+
 fn ranges(typed: &Typed, name: &'static str) -> Result<Vec<Cidr>, ConfigError> {
     let range =
         |text: String| text.parse().map_err(|e| ConfigError::Conflict(format!("option '{name}': {e}")));
@@ -317,6 +333,26 @@ mod tests {
     fn a_quiet_run_keeps_no_flows_unless_asked() {
         assert_eq!(config(&["flow_detail=0"]).expect("fits").flow_store_max, 0);
         assert_eq!(config(&["flow_detail=0", "flow_store_max=1m"]).expect("fits").flow_store_max, 1 << 20);
+    }
+
+    #[test]
+    fn metrics_need_an_address_with_a_port() {
+        let found =
+            |text: &str| config(&[text]).map(|config| config.metrics_addr.map(|addr| addr.to_string()));
+        assert_eq!(found("metrics_addr=[::1]:9464").expect("fits").as_deref(), Some("[::1]:9464"));
+        assert_eq!(
+            (found("workers=1").expect("fits"), found("metrics_addr=off").expect("fits")),
+            (None, None)
+        );
+        for text in [
+            "metrics_addr=9464",
+            "metrics_addr=localhost:9464",
+            "metrics_addr=127.0.0.1:0",
+            "metrics_addr=::1",
+        ] {
+            let error = found(text).expect_err(text).to_string();
+            assert!(error.contains("metrics_addr") && error.contains("127.0.0.1:9464"), "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Reaching a server: names to addresses, what may be reached, and the connection itself.
 
+mod failure;
 mod nested;
 mod policy;
 mod resolve;
+mod source;
 
+pub use failure::{ConntrackFull, Failure};
 pub use policy::{Entry, Origin, Policy, Refusal, SharedPolicy, UpstreamMark};
 pub use resolve::Resolver;
+pub use source::{SourceAddrs, SourceError, SourceTurns};
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +25,7 @@ pub struct Connector {
 }
 
 enum Kind {
-    Tcp { ring: Ring, options: ConnectOptions },
+    Tcp { ring: Ring, options: ConnectOptions, sources: SourceTurns },
     Test(TestDial),
 }
 
@@ -29,9 +33,9 @@ enum Kind {
 pub type TestDial = Rc<dyn Fn(SocketAddr) -> io::Result<Stream>>;
 
 impl Connector {
-    /// Connects through the worker's ring.
-    pub fn new(ring: Ring, options: ConnectOptions) -> Self {
-        Self { kind: Kind::Tcp { ring, options }, resolver: Resolver::system() }
+    /// Connects through the worker's ring, from these addresses in turn.
+    pub fn new(ring: Ring, options: ConnectOptions, sources: SourceTurns) -> Self {
+        Self { kind: Kind::Tcp { ring, options, sources }, resolver: Resolver::system() }
     }
 
     /// Connects to a test's servers; names resolve by this table only.
@@ -53,7 +57,21 @@ impl Connector {
     /// What the kernel says.
     pub async fn connect(&self, addr: SocketAddr) -> io::Result<Stream> {
         match &self.kind {
-            Kind::Tcp { ring, options } => TcpStream::connect(ring, addr, *options).await.map(Stream::from),
+            Kind::Tcp { ring, options, sources } => {
+                let mut sources = sources.next(addr);
+                let mut options = ConnectOptions { bind: sources.next(), ..*options };
+                loop {
+                    let error = match TcpStream::connect(ring, addr, options).await {
+                        Ok(stream) => return Ok(stream.into()),
+                        Err(error) => error,
+                    };
+                    // another address of ours may have a port left
+                    match (Failure::of(&error), sources.next()) {
+                        (Failure::Ports | Failure::Source, Some(bind)) => options.bind = Some(bind),
+                        _ => return Err(error),
+                    }
+                }
+            }
             Kind::Test(dial) => match dial(addr) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::future::pending().await,
                 answer => answer,

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use thiserror::Error;
 
 use super::nested::{Nested, NestedMark};
+use super::source::SourceAddrs;
 use crate::addr::canonical;
 use crate::config::{Cidr, Config};
 
@@ -27,6 +28,9 @@ pub enum Refusal {
     /// It would come back to us.
     #[error("{0} is one of ringtap's own listen addresses: the connection would go round in a circle")]
     Loop(SocketAddr),
+    /// A socket of ringtap's own that is not for clients.
+    #[error("{0} is ringtap's own metrics address ('metrics_addr'): it is not reached through the proxy")]
+    Own(SocketAddr),
     /// A connection of our own was redirected back to us.
     #[error(
         "connection from {0} is one of ringtap's own: the redirect rules catch our upstream traffic; exempt mark 0x52540000/0xffff0000 ('ringtap redirect apply' does)"
@@ -81,7 +85,11 @@ pub enum Origin {
 /// The rules, shared by all workers.
 pub struct Policy {
     listens: RwLock<Vec<SocketAddr>>,
+    /// Sockets of ours that nobody reaches through us.
+    own: RwLock<Vec<SocketAddr>>,
     local: RwLock<Vec<(IpAddr, u8)>>,
+    /// Addresses that our connections leave from: ours, though perhaps no interface has them.
+    sources: OnceLock<SourceAddrs>,
     allow_clients: Option<Vec<Cidr>>,
     allow_destinations: Vec<Cidr>,
     block_global: bool,
@@ -99,7 +107,9 @@ impl Policy {
     pub fn new(config: &Config, local: Vec<(IpAddr, u8)>) -> SharedPolicy {
         Arc::new(Self {
             listens: RwLock::default(),
+            own: RwLock::default(),
             local: RwLock::new(local),
+            sources: OnceLock::new(),
             allow_clients: config.allow_clients.clone(),
             allow_destinations: config.allow_destinations.clone(),
             block_global: config.block_global,
@@ -116,6 +126,13 @@ impl Policy {
         }
     }
 
+    /// An address of ours that nobody is to reach through us, whoever asks and whatever else is allowed.
+    pub fn add_own(&self, addr: SocketAddr) {
+        if let Ok(mut own) = self.own.write() {
+            own.push(addr);
+        }
+    }
+
     /// The machine's addresses have changed.
     pub fn set_local(&self, local: Vec<(IpAddr, u8)>) {
         if let Ok(mut held) = self.local.write() {
@@ -123,9 +140,17 @@ impl Policy {
         }
     }
 
+    /// Our connections leave from these addresses, from now on for good.
+    pub fn set_sources(&self, sources: SourceAddrs) {
+        // said once, at the start
+        let _ = self.sources.set(sources);
+    }
+
     /// Whether the address is one of this machine's.
     pub fn is_local(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || self.local.read().is_ok_and(|local| local.iter().any(|(held, _)| *held == ip))
+        ip.is_loopback()
+            || self.local.read().is_ok_and(|local| local.iter().any(|(held, _)| *held == ip))
+            || self.sources.get().is_some_and(|sources| sources.contains(ip))
     }
 
     /// May this client use an explicit listener?
@@ -166,8 +191,11 @@ impl Policy {
         let addr = canonical(addr);
         let ip = addr.ip();
         let is_us = ip.is_unspecified() || self.is_local(ip);
-        if is_us && self.listens_on(addr) {
+        if is_us && holds(&self.listens, addr) {
             return Err(Refusal::Loop(addr));
+        }
+        if is_us && holds(&self.own, addr) {
+            return Err(Refusal::Own(addr));
         }
         let Origin::Request { client } = origin else { return Ok(()) };
         if client.ip().is_loopback() || self.allow_destinations.iter().any(|range| range.contains(ip)) {
@@ -187,16 +215,6 @@ impl Policy {
             return Ok(());
         };
         Err(Refusal::Destination { what, addr })
-    }
-
-    fn listens_on(&self, addr: SocketAddr) -> bool {
-        self.listens.read().is_ok_and(|listens| {
-            listens.iter().any(|held| {
-                // the kernel takes "no address" for this machine's loopback
-                let meant = held.ip() == addr.ip() || addr.ip().is_unspecified() && held.ip().is_loopback();
-                held.port() == addr.port() && (held.ip().is_unspecified() || meant)
-            })
-        })
     }
 
     /// The most connections that one local client may have to one local server through us.
@@ -275,6 +293,17 @@ impl Drop for UpstreamMark {
     }
 }
 
+/// Whether somebody listens at `addr`, an address of this machine.
+fn holds(listening: &RwLock<Vec<SocketAddr>>, addr: SocketAddr) -> bool {
+    listening.read().is_ok_and(|held| {
+        held.iter().any(|held| {
+            // the kernel takes "no address" for this machine's loopback
+            let meant = held.ip() == addr.ip() || addr.ip().is_unspecified() && held.ip().is_loopback();
+            held.port() == addr.port() && (held.ip().is_unspecified() || meant)
+        })
+    })
+}
+
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -350,6 +379,45 @@ mod tests {
             }
             assert_eq!(policy.check_destination(addr("10.9.9.9:8080"), origin), Ok(()));
         }
+    }
+
+    #[test]
+    fn nobody_reaches_our_metrics_through_us() {
+        let policy = policy(&["allow_destinations=127.0.0.0/8,10.1.0.1"]);
+        policy.add_own(addr("127.0.0.1:9464"));
+        policy.add_own(addr("[::]:9465"));
+        let asked = |client| Origin::Request { client: addr(client) };
+        for origin in [asked("127.0.0.1:9"), asked("10.1.2.3:9"), Origin::Operator, Origin::Redirect] {
+            for to in [
+                "127.0.0.1:9464",
+                "0.0.0.0:9464",
+                "[::ffff:127.0.0.1]:9464",
+                "[::1]:9465",
+                "10.1.0.1:9465",
+                "127.0.0.1:9465",
+            ] {
+                assert!(
+                    matches!(policy.check_destination(addr(to), origin), Err(Refusal::Own(_))),
+                    "{to} {origin:?}"
+                );
+            }
+            // another port, another machine
+            assert_eq!(policy.check_destination(addr("192.0.2.9:9464"), origin), Ok(()));
+        }
+        assert_eq!(policy.check_destination(addr("127.0.0.1:9463"), asked("127.0.0.1:9")), Ok(()));
+    }
+
+    #[test]
+    fn addresses_that_our_connections_leave_from_are_ours() {
+        let policy = policy(&[]);
+        let (own, server) = (addr("198.51.100.3:4000"), addr("203.0.113.5:443"));
+        let ranges = ["198.51.100.0/30".parse().expect("a range")];
+        policy.set_sources(SourceAddrs::of(&ranges, &[], |_| true).expect("ours"));
+        let entry = policy.enter(None, server).expect("may be made");
+        let _mark = policy.upstream_opened(own, server, entry);
+        assert!(matches!(policy.check_reentry(own, || server), Err(Refusal::Reentry(_))));
+        let to_us = addr("198.51.100.1:8080");
+        assert!(matches!(policy.check_destination(to_us, Origin::Operator), Err(Refusal::Loop(_))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The control socket: one JSON object a line, one or more lines in answer. Mode 0600: whoever may open it may
 //! see and end everything.
 
+use std::cell::Cell;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
+use super::measure::Gauge;
 use super::outbox::Wanted;
-use super::{SessionReport, ToWorker, WorkerReport};
+use super::{GatewayReport, SessionReport, ToWorker, WorkerReport};
 use crate::flow::Flow;
 use crate::ring::process;
 use crate::store::FlowStore;
@@ -69,7 +71,9 @@ pub enum Reply {
         error: Option<String>,
     },
     /// A worker's state.
-    Worker(WorkerReport),
+    Worker(Box<WorkerReport>),
+    /// What all workers share.
+    Gateway(Box<GatewayReport>),
     /// Something happened.
     Event {
         /// Unix seconds.
@@ -98,6 +102,9 @@ pub(super) struct Control {
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
     pub(super) events: broadcast::Sender<Reply>,
     pub(super) drain: Rc<Notify>,
+    pub(super) gauge: Gauge,
+    /// Events that readers were too slow for.
+    pub(super) events_lost: Cell<u64>,
     wanted: Arc<Wanted>,
 }
 
@@ -107,8 +114,10 @@ impl Control {
         store: Option<Arc<Mutex<FlowStore>>>,
         events: broadcast::Sender<Reply>,
         wanted: Arc<Wanted>,
+        gauge: Gauge,
     ) -> Rc<Self> {
-        Rc::new(Self { workers, store, events, drain: Rc::new(Notify::new()), wanted })
+        let (drain, events_lost) = (Rc::new(Notify::new()), Cell::new(0));
+        Rc::new(Self { workers, store, events, drain, gauge, events_lost, wanted })
     }
 
     /// Tells everybody who listens to events.
@@ -188,7 +197,7 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
     match request {
         Request::Flows { limit } => {
             let mut shown = 0;
-            let under_way = report(control).await.into_iter().flat_map(|report| report.sessions);
+            let under_way = report(control, true).await.into_iter().flat_map(|report| report.sessions);
             let under_way: Vec<_> = under_way.filter_map(being_done).collect();
             for reply in under_way.into_iter().chain(flows(control, limit)).take(limit) {
                 shown += 1;
@@ -201,11 +210,13 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
             say(&mut writer, &Reply::Done { count: shown, note }).await
         }
         Request::Workers => {
-            let reports = report(control).await;
+            let reports = report(control, true).await;
             let count = reports.len();
+            let gateway = control.gauge.gateway(control, &reports);
             for report in reports {
-                say(&mut writer, &Reply::Worker(report)).await?;
+                say(&mut writer, &Reply::Worker(Box::new(report))).await?;
             }
+            say(&mut writer, &Reply::Gateway(Box::new(gateway))).await?;
             say(&mut writer, &Reply::Done { count, note: None }).await
         }
         Request::Kill { id } => kill(control, id, &mut writer).await,
@@ -222,6 +233,7 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
                 match events.recv().await {
                     Ok(event) => say(&mut writer, &event).await?,
                     Err(broadcast::error::RecvError::Lagged(n)) => {
+                        control.events_lost.set(control.events_lost.get() + n);
                         let text = format!("{n} events were lost: the reader was too slow");
                         say(&mut writer, &Reply::Event { at: 0.0, text }).await?;
                     }
@@ -260,16 +272,28 @@ async fn kill(
     say(writer, &Reply::Done { count, note: None }).await
 }
 
-/// Every worker's report.
-pub(super) async fn report(control: &Control) -> Vec<WorkerReport> {
-    let mut reports = Vec::new();
-    for worker in &control.workers {
-        let (sender, answer) = oneshot::channel();
-        if worker.send(ToWorker::Report(sender)).await.is_ok()
-            && let Ok(Ok(report)) = tokio::time::timeout(ANSWER, answer).await
-        {
-            reports.push(report);
+/// Reports of all workers that answer, asked at once.
+pub(super) async fn report(control: &Control, sessions: bool) -> Vec<WorkerReport> {
+    let ask = |worker: &mpsc::Sender<ToWorker>| {
+        let (answer, answered) = oneshot::channel();
+        // a full mailbox is a worker that hangs
+        worker.try_send(ToWorker::Report { sessions, answer }).ok().map(|()| answered)
+    };
+    let mut asked: Vec<_> = control.workers.iter().filter_map(ask).collect();
+    let mut reports = Vec::with_capacity(asked.len());
+    let mut heard = 0;
+    let all = async {
+        for answered in &mut asked {
+            reports.extend(answered.await.ok());
+            heard += 1;
         }
+    };
+    if tokio::time::timeout(ANSWER, all).await.is_err() {
+        // one that hangs does not hide those behind it
+        reports.extend(asked[heard..].iter_mut().skip(1).filter_map(|answered| answered.try_recv().ok()));
+    }
+    for report in &mut reports {
+        control.gauge.complete(report);
     }
     reports
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,11 +67,11 @@ pub(super) fn spawn(
     batches: Receiver<Vec<Flow>>,
     backlog: Arc<Backlog>,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("ringtap-flows".into()).spawn(move || run(sinks, &batches, &backlog))
+    std::thread::Builder::new().name("ringtap-flows".into()).spawn(move || run(sinks, &batches, backlog))
 }
 
-fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: &Backlog) {
-    let printer = sinks.show.take().and_then(Printer::start);
+fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: Arc<Backlog>) {
+    let printer = sinks.show.take().and_then(|show| Printer::start(show, &backlog));
     let mut said_lost = 0;
     let clock = Clock::real();
     let mut flushed_ms = clock.now_ms();
@@ -80,14 +80,14 @@ fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: &Backlog) {
             Ok(batch) => {
                 for flow in batch {
                     backlog.bytes.fetch_sub(flow.cost(), Ordering::Relaxed);
-                    deal_with(&mut sinks, printer.as_ref(), flow);
+                    deal_with(&mut sinks, printer.as_ref(), flow, &backlog);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if clock.now_ms() - flushed_ms >= FLUSH_MS {
-            flush(&mut sinks);
+            flush(&mut sinks, &backlog);
             flushed_ms = clock.now_ms();
         }
         let lost = backlog.lost.load(Ordering::Relaxed);
@@ -96,17 +96,22 @@ fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: &Backlog) {
             said_lost = lost;
         }
     }
-    flush(&mut sinks);
+    flush(&mut sinks, &backlog);
     if let Some(printer) = printer {
         printer.finish();
     }
 }
 
-fn deal_with(sinks: &mut Sinks, printer: Option<&Printer>, flow: Flow) {
-    if let Some(recorder) = &mut sinks.recorder
-        && let Err(error) = recorder.append(&flow)
-    {
-        tracing::error!("recording: {error}; traffic goes on, recording is tried again with the next flow");
+fn deal_with(sinks: &mut Sinks, printer: Option<&Printer>, flow: Flow, backlog: &Backlog) {
+    if let Some(recorder) = &mut sinks.recorder {
+        backlog.recorder.flows.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = recorder.append(&flow) {
+            backlog.recorder.errors.fetch_add(1, Ordering::Relaxed);
+            backlog.recorder.failing.store(true, Ordering::Relaxed);
+            tracing::error!(
+                "recording: {error}; traffic goes on, recording is tried again with the next flow"
+            );
+        }
     }
     if sinks.events.receiver_count() > 0 {
         let _ = sinks.events.send(control::describe(&flow));
@@ -128,10 +133,15 @@ fn keep(store: &Mutex<FlowStore>, flow: Flow) {
     }
 }
 
-fn flush(sinks: &mut Sinks) {
-    if let Some(recorder) = &mut sinks.recorder
-        && let Err(error) = recorder.flush()
-    {
+fn flush(sinks: &mut Sinks, backlog: &Backlog) {
+    let Some(recorder) = &mut sinks.recorder else { return };
+    let facts = &backlog.recorder;
+    let result = recorder.flush();
+    facts.failing.store(result.is_err(), Ordering::Relaxed);
+    facts.bytes.store(recorder.written(), Ordering::Relaxed);
+    facts.lost.store(recorder.lost(), Ordering::Relaxed);
+    if let Err(error) = result {
+        facts.errors.fetch_add(1, Ordering::Relaxed);
         tracing::error!("recording: {error}");
     }
 }
@@ -140,10 +150,11 @@ fn flush(sinks: &mut Sinks) {
 struct Printer {
     flows: SyncSender<Flow>,
     thread: JoinHandle<()>,
+    backlog: Arc<Backlog>,
 }
 
 impl Printer {
-    fn start(mut show: Show) -> Option<Self> {
+    fn start(mut show: Show, backlog: &Arc<Backlog>) -> Option<Self> {
         let (flows, incoming) = sync_channel::<Flow>(PRINTED_MAX);
         let thread = std::thread::Builder::new().name("ringtap-print".into()).spawn(move || {
             for flow in incoming {
@@ -154,7 +165,7 @@ impl Printer {
             }
         });
         match thread {
-            Ok(thread) => Some(Self { flows, thread }),
+            Ok(thread) => Some(Self { flows, thread, backlog: backlog.clone() }),
             Err(error) => {
                 tracing::error!("flows cannot be printed: {error}");
                 None
@@ -164,7 +175,9 @@ impl Printer {
 
     fn print(&self, flow: Flow) {
         // a full queue means that nobody reads: the flow is still recorded and kept
-        let _ = self.flows.try_send(flow);
+        if let Err(TrySendError::Full(_)) = self.flows.try_send(flow) {
+            self.backlog.unprinted.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn finish(self) {
@@ -177,5 +190,54 @@ impl Printer {
             std::thread::sleep(Duration::from_millis(50));
         }
         let _ = io::stdout().flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Client, FlowMeta, Server, TcpFlow};
+
+    fn flow() -> Flow {
+        let meta = FlowMeta::new(Arc::new(Client::default()), Arc::new(Server::default()), 1.0);
+        Flow::Tcp(Box::new(TcpFlow { meta, messages: Vec::new(), killed: false }))
+    }
+
+    #[test]
+    fn what_became_of_a_recording_is_told() {
+        let path = std::env::temp_dir().join(format!("ringtap-flows-{}", uuid::Uuid::new_v4()));
+        let (events, _) = broadcast::channel(1);
+        let recorder = RecorderFile::open(path.to_str().expect("a path in UTF-8")).expect("a file");
+        let mut sinks = Sinks { recorder: Some(recorder), store: None, events, show: None };
+        let backlog = Backlog::default();
+        for _ in 0..3 {
+            deal_with(&mut sinks, None, flow(), &backlog);
+        }
+        flush(&mut sinks, &backlog);
+        let facts = &backlog.recorder;
+        let length = std::fs::metadata(&path).expect("the file").len();
+        assert_eq!((facts.flows.load(Ordering::Relaxed), facts.bytes.load(Ordering::Relaxed)), (3, length));
+        assert!(length > 0 && !facts.failing.load(Ordering::Relaxed));
+        std::fs::remove_file(&path).expect("cleaned up");
+    }
+
+    #[test]
+    fn flows_that_nobody_reads_are_counted_as_not_printed() {
+        let backlog = Arc::new(Backlog::default());
+        let (reading, wait) = std::sync::mpsc::channel::<()>();
+        // a terminal that takes nothing until the test is over
+        let show: Show = Box::new(move |_| {
+            let _ = wait.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        });
+        let printer = Printer::start(show, &backlog).expect("a thread");
+        for _ in 0..PRINTED_MAX + 10 {
+            printer.print(flow());
+        }
+        // one may be in the printer's hands
+        let lost = backlog.unprinted.load(Ordering::Relaxed);
+        assert!((9..=10).contains(&lost), "{lost} not printed");
+        drop(reading);
+        printer.finish();
     }
 }

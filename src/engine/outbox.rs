@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use tokio::sync::Notify;
@@ -25,8 +25,27 @@ pub(super) struct Backlog {
     pub(super) bytes: AtomicUsize,
     /// Flows lost because the other side was too slow.
     pub(super) lost: AtomicU64,
+    /// Flows that were not printed because nobody read them.
+    pub(super) unprinted: AtomicU64,
+    /// What became of the recording.
+    pub(super) recorder: RecorderFacts,
     /// Somebody wants flows.
-    pub(super) wanted: std::sync::atomic::AtomicBool,
+    pub(super) wanted: AtomicBool,
+}
+
+/// What became of the recording, told by the flows thread.
+#[derive(Default)]
+pub(super) struct RecorderFacts {
+    /// Flows given to it.
+    pub(super) flows: AtomicU64,
+    /// Writes that failed.
+    pub(super) errors: AtomicU64,
+    /// Flows that could not be written for too long.
+    pub(super) lost: AtomicU64,
+    /// Bytes in the file.
+    pub(super) bytes: AtomicU64,
+    /// The last write failed.
+    pub(super) failing: AtomicBool,
 }
 
 /// Whether flows are wanted: by the configuration always, or by listeners while there are any.

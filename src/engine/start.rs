@@ -1,7 +1,8 @@
 //! Starting, running, ending.
 
+use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,14 +15,16 @@ use tokio::sync::mpsc;
 
 use super::control::{self, Control};
 use super::heart::{BEAT, Heart};
+use super::measure::{Gauge, Pulse};
 use super::outbox::{Backlog, Wanted};
-use super::{Show, ToWorker, flows, worker};
+use super::{Show, ToWorker, flows, metrics_http, worker};
 use crate::ca::{Authority, CaError, LeafCache, Origin};
 use crate::clock::Clock;
 use crate::config::{Config, ModeSpec, Workers};
-use crate::connect::{Policy, SharedPolicy};
+use crate::connect::{Policy, SharedPolicy, SourceAddrs, SourceError};
 use crate::hooks::AddonFactory;
 use crate::proto::tls::{TlsSetup, TlsSetupError};
+use crate::ring::runtime::Busy;
 use crate::ring::{cpu, ifaces, probe, process, sockopt};
 
 /// `SO_MARK` of our connections to servers; redirect rules leave them alone.
@@ -56,12 +59,23 @@ pub enum EngineError {
         /// Why not, and the mend.
         reason: String,
     },
+    /// The metrics' listener.
+    #[error("option 'metrics_addr': cannot listen on {addr}: {reason}")]
+    Metrics {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not, and the mend.
+        reason: String,
+    },
     /// The CA.
     #[error("{0}")]
     Ca(#[from] CaError),
     /// TLS.
     #[error("{0}")]
     Tls(#[from] TlsSetupError),
+    /// The addresses to connect from.
+    #[error("{0}")]
+    Source(#[from] SourceError),
     /// The control socket.
     #[error("control socket {}: {reason}", path.display())]
     Control {
@@ -101,7 +115,10 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     let config = Arc::new(config);
     let tls = TlsSetup::new(&config)?;
     let leaves = Arc::new(open_authority(&config, &clock)?);
-    let policy = Policy::new(&config, ifaces::addresses());
+    let local = ifaces::addresses();
+    let sources = open_sources(&config, &local)?;
+    let policy = Policy::new(&config, local);
+    policy.set_sources(sources.clone());
     let sinks = flows::Sinks::open(&config, show).map_err(EngineError::Sink)?;
     let store = sinks.store.clone();
     let events = sinks.events.clone();
@@ -116,53 +133,94 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
         Workers::Count(n) => n,
     };
     let listeners = bind_all(&config, count, &policy)?;
+    let metrics = bind_metrics(&config, &policy)?;
     let sessions_max = sessions_max(&config, fds);
     policy.set_nested_max((sessions_max / 2).max(1));
     let open_total = Arc::<std::sync::atomic::AtomicUsize>::default();
-    let mut mailboxes = Vec::new();
-    let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let addons = Arc::new(addons);
-    let (ready, readiness) = std::sync::mpsc::channel();
-    for (id, listeners) in listeners.into_iter().enumerate() {
-        let (mailbox, incoming) = mpsc::channel(MAILBOX_MAX);
-        mailboxes.push(mailbox);
-        let plan = worker::Plan {
-            id,
-            workers: count,
-            cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
-            config: config.clone(),
-            listeners,
-            open_total: open_total.clone(),
-            sessions_max,
-            mark: config.has_transparent().then_some(UPSTREAM_MARK),
-            clock: clock.clone(),
-            policy: policy.clone(),
-            leaves: leaves.clone(),
-            tls: tls.clone(),
-            backlog: backlog.clone(),
-            flows: sender.clone(),
-            addons: addons.clone(),
-            mailbox: incoming,
-            ready: ready.clone(),
-        };
-        let thread =
-            std::thread::Builder::new().name(format!("ringtap-{id}")).spawn(move || worker::run(plan))?;
-        threads.push(thread);
-        if let Ok(Err(error)) = readiness.recv() {
-            return Err(EngineError::Worker { id, reason: error.to_string() });
-        }
-    }
+    let started = start_workers(listeners, |id, listeners, mailbox, ready| worker::Plan {
+        id,
+        workers: count,
+        cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
+        config: config.clone(),
+        listeners,
+        open_total: open_total.clone(),
+        sessions_max,
+        mark: config.has_transparent().then_some(UPSTREAM_MARK),
+        clock: clock.clone(),
+        sources: sources.clone(),
+        policy: policy.clone(),
+        leaves: leaves.clone(),
+        tls: tls.clone(),
+        backlog: backlog.clone(),
+        flows: sender.clone(),
+        addons: addons.clone(),
+        mailbox,
+        ready,
+    })?;
     drop(sender);
-    let control = Control::new(mailboxes, store, events, wanted);
-    let ended = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(tokio::task::LocalSet::new().run_until(oversee(&config, control, &policy, &clock)));
-    for thread in threads {
+    let gauge = Gauge {
+        config: config.clone(),
+        leaves,
+        backlog,
+        pulse: Pulse::new(started.busy, clock.clone()),
+        sessions_max,
+        started: clock.unix(),
+        last: RefCell::default(),
+    };
+    let control = Control::new(started.mailboxes, store, events, wanted, gauge);
+    let ended = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
+        tokio::task::LocalSet::new().run_until(oversee(&config, control, &policy, &clock, metrics)),
+    );
+    for thread in started.threads {
         let _ = thread.join();
     }
     let _ = flows_thread.join();
     ended
+}
+
+/// Workers that run.
+struct Started {
+    mailboxes: Vec<mpsc::Sender<ToWorker>>,
+    busy: Vec<Busy>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+type Ready = std::sync::mpsc::Sender<io::Result<Busy>>;
+
+/// Starts one worker after the other.
+fn start_workers(
+    listeners: Vec<Bound>,
+    plan: impl Fn(usize, Bound, mpsc::Receiver<ToWorker>, Ready) -> worker::Plan,
+) -> Result<Started, EngineError> {
+    let mut started = Started { mailboxes: Vec::new(), busy: Vec::new(), threads: Vec::new() };
+    let (ready, readiness) = std::sync::mpsc::channel();
+    for (id, listeners) in listeners.into_iter().enumerate() {
+        let (mailbox, incoming) = mpsc::channel(MAILBOX_MAX);
+        started.mailboxes.push(mailbox);
+        let plan = plan(id, listeners, incoming, ready.clone());
+        let thread =
+            std::thread::Builder::new().name(format!("ringtap-{id}")).spawn(move || worker::run(plan))?;
+        started.threads.push(thread);
+        match readiness.recv() {
+            Ok(Ok(account)) => started.busy.push(account),
+            Ok(Err(error)) => return Err(EngineError::Worker { id, reason: error.to_string() }),
+            Err(_) => {}
+        }
+    }
+    Ok(started)
+}
+
+/// The addresses that connections to servers leave from.
+fn open_sources(config: &Config, local: &[(IpAddr, u8)]) -> Result<SourceAddrs, EngineError> {
+    let sources = SourceAddrs::of(&config.connect_addr, local, sockopt::can_bind)?;
+    if !config.connect_addr.is_empty() {
+        let (v4, v6) = sources.counts();
+        tracing::info!(
+            "connections to servers leave from {v4} IPv4 and {v6} IPv6 addresses ('connect_addr')"
+        );
+    }
+    Ok(sources)
 }
 
 fn open_authority(config: &Config, clock: &Clock) -> Result<LeafCache, EngineError> {
@@ -244,6 +302,33 @@ fn bind(addr: SocketAddr, transparent: bool, bound: &mut [Bound], mode: &Arc<Mod
     Ok(())
 }
 
+/// Where metrics are served, if anywhere; clients never get there through us.
+fn bind_metrics(
+    config: &Config,
+    policy: &SharedPolicy,
+) -> Result<Option<std::net::TcpListener>, EngineError> {
+    let Some(addr) = config.metrics_addr.filter(|_| config.server) else { return Ok(None) };
+    let failed = |error: io::Error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("the port is in use ('ss -ltnp sport = :{}' shows by whom)", addr.port())
+            }
+            _ => listen_reason(&error, addr),
+        };
+        EngineError::Metrics { addr, reason }
+    };
+    let listener = metrics_http::listen(addr).map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    policy.add_own(addr);
+    tracing::info!("metrics at http://{addr}/metrics");
+    if !addr.ip().is_loopback() {
+        tracing::warn!(
+            "option 'metrics_addr': {addr} is not a loopback address: whoever reaches it reads the metrics, without a password"
+        );
+    }
+    Ok(Some(listener))
+}
+
 fn listen_reason(error: &io::Error, addr: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
@@ -265,7 +350,12 @@ async fn oversee(
     control: Rc<Control>,
     policy: &SharedPolicy,
     clock: &Clock,
+    metrics: Option<std::net::TcpListener>,
 ) -> Result<(), EngineError> {
+    if let Some(listener) = metrics {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::task::spawn_local(metrics_http::serve(listener, control.clone()));
+    }
     let _socket = match &config.control_socket {
         Some(path) if config.server => {
             let (listener, file) = control::listen(path)
@@ -293,6 +383,7 @@ async fn oversee(
                 if count % ADDRESSES_EVERY == 0 {
                     policy.set_local(ifaces::addresses());
                 }
+                control.gauge.pulse.look();
                 heart.beat(&control.workers).await;
             }
             _ = hangup.recv() => tracing::info!("SIGHUP: nothing in this configuration is reloadable yet"),

@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::outbox::{BATCH_MS, Backlog, WorkerOutbox};
-use super::{SessionReport, ToWorker, WorkerReport};
+use super::{ListenerReport, SessionReport, ToWorker, WorkerReport, measure};
 use crate::ca::LeafCache;
 use crate::clock::{Clock, TICK_MS, Timers};
-use crate::config::{Config, ModeSpec};
-use crate::connect::{Connector, SharedPolicy};
+use crate::config::{Config, ModeSpec, Target};
+use crate::connect::{Connector, Failure, SharedPolicy, SourceAddrs, SourceTurns};
 use crate::flow::Flow;
 use crate::hooks::{AddonFactory, Chain};
 use crate::mode;
@@ -25,6 +25,7 @@ use crate::proto::budget::Budget;
 use crate::proto::session::{Card, count};
 use crate::proto::tls::{TlsContexts, TlsSetup};
 use crate::proto::{Counters, Drain, Services};
+use crate::ring::runtime::Busy;
 use crate::ring::{ConnectOptions, Ring, RingOptions, TcpListener, runtime, spawn};
 
 /// Buffers a session may hold at once: one on its way in each direction, and one more queued to be sent.
@@ -53,6 +54,7 @@ pub(super) struct Plan {
     pub(super) sessions_max: usize,
     pub(super) mark: Option<u32>,
     pub(super) clock: Clock,
+    pub(super) sources: SourceAddrs,
     pub(super) policy: SharedPolicy,
     pub(super) leaves: Arc<LeafCache>,
     pub(super) tls: TlsSetup,
@@ -60,7 +62,7 @@ pub(super) struct Plan {
     pub(super) flows: SyncSender<Vec<Flow>>,
     pub(super) addons: Arc<Vec<AddonFactory>>,
     pub(super) mailbox: mpsc::Receiver<ToWorker>,
-    pub(super) ready: std::sync::mpsc::Sender<io::Result<()>>,
+    pub(super) ready: std::sync::mpsc::Sender<io::Result<Busy>>,
 }
 
 struct Worker {
@@ -72,6 +74,15 @@ struct Worker {
     open_total: Arc<AtomicUsize>,
     sessions_max: usize,
     cards: RefCell<HashMap<Uuid, Rc<Card>>>,
+    /// Listeners, and the connections each of them took.
+    taken: Vec<Taken>,
+}
+
+/// A listener, for reports.
+struct Taken {
+    mode: &'static str,
+    listener: String,
+    count: Cell<u64>,
 }
 
 /// Runs a worker on this thread until it is drained.
@@ -99,7 +110,11 @@ async fn serve(plan: Plan, ring: Ring) {
     let addons = plan.addons.iter().map(|make| make(plan.id)).collect();
     let services = Rc::new(Services {
         chain: Chain::new(addons, timers.clone(), plan.config.timeouts.hook_ms),
-        connector: Connector::new(ring.clone(), ConnectOptions { mark: plan.mark, bind: None }),
+        connector: Connector::new(
+            ring.clone(),
+            ConnectOptions { mark: plan.mark, bind: None },
+            SourceTurns::new(plan.sources, plan.id),
+        ),
         policy: plan.policy,
         leaves: plan.leaves,
         tls: TlsContexts::new(plan.tls),
@@ -111,6 +126,8 @@ async fn serve(plan: Plan, ring: Ring) {
         config: plan.config,
         timers,
     });
+    let listeners: Vec<_> =
+        listeners.into_iter().map(|(mode, fd)| (mode, TcpListener::new(&ring, fd))).collect();
     let worker = Rc::new(Worker {
         id: plan.id,
         ring,
@@ -120,18 +137,19 @@ async fn serve(plan: Plan, ring: Ring) {
         open_total: plan.open_total,
         sessions_max: plan.sessions_max,
         cards: RefCell::default(),
+        taken: listeners.iter().map(|(mode, listener)| taken(mode, listener)).collect(),
     });
     spawn(tick(worker.services.timers.clone()));
     spawn(empty_outbox(worker.outbox.clone()));
-    for (mode, fd) in listeners {
-        spawn(accept(worker.clone(), mode, TcpListener::new(&worker.ring, fd)));
+    for (at, (mode, listener)) in listeners.into_iter().enumerate() {
+        spawn(accept(worker.clone(), mode, listener, at));
     }
-    let _ = ready.send(Ok(()));
+    let _ = ready.send(Ok(Busy::here()));
     drop(ready);
     while let Some(message) = mailbox.recv().await {
         match message {
             ToWorker::Ping(answer) => drop(answer.send(())),
-            ToWorker::Report(answer) => drop(answer.send(worker.report())),
+            ToWorker::Report { sessions, answer } => drop(answer.send(worker.report(sessions))),
             ToWorker::Kill { id, done } => drop(done.send(worker.kill(id))),
             ToWorker::Drain { within_ms } => {
                 worker.drain(within_ms).await;
@@ -161,7 +179,17 @@ async fn empty_outbox(outbox: Rc<WorkerOutbox>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) {
+fn taken(mode: &ModeSpec, listener: &TcpListener) -> Taken {
+    let mode = match mode.target {
+        Target::Regular => "regular",
+        Target::Transparent => "transparent",
+        Target::Reverse { .. } => "reverse",
+    };
+    let listener = listener.local_addr().map_or_else(|_| String::new(), |addr| addr.to_string());
+    Taken { mode, listener, count: Cell::new(0) }
+}
+
+async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener, at: usize) {
     let services = worker.services.clone();
     loop {
         let tcp = tokio::select! {
@@ -172,6 +200,11 @@ async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) 
         let tcp = match tcp {
             Ok(tcp) => tcp,
             Err(error) => {
+                let counters = &services.counters;
+                count(match Failure::of(&error) {
+                    Failure::Descriptors => &counters.accept_no_descriptors,
+                    _ => &counters.accept_errors,
+                });
                 tracing::warn!("accepting failed: {error}");
                 services.timers.sleep(ACCEPT_PAUSE_MS).await;
                 continue;
@@ -184,6 +217,7 @@ async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) 
             continue;
         }
         count(&services.counters.connections);
+        count(&worker.taken[at].count);
         spawn(session(worker.clone(), mode.clone(), tcp, permit));
     }
 }
@@ -194,7 +228,11 @@ async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpS
         Ok(session) => session,
         Err(mode::NotTaken::Gone(_)) => return,
         Err(refused) => {
-            count(&worker.services.counters.connections_denied);
+            let counters = &worker.services.counters;
+            match &refused {
+                mode::NotTaken::Refused(refusal) => counters.refused(refusal),
+                _ => count(&counters.direct_refused),
+            }
             tracing::warn!("connection refused: {refused}");
             return;
         }
@@ -212,26 +250,48 @@ async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpS
 }
 
 impl Worker {
-    fn report(&self) -> WorkerReport {
-        let mut sessions: Vec<_> = self.cards.borrow().values().cloned().collect();
-        sessions.sort_by(|a, b| b.since.total_cmp(&a.since));
-        let sessions = sessions.into_iter().take(REPORTED_MAX).map(|card| SessionReport {
+    fn report(&self, with_sessions: bool) -> WorkerReport {
+        let counters = &self.services.counters;
+        let facts = self.ring.facts();
+        let (client, server) = (&facts.client, &facts.server);
+        let listeners = self.taken.iter().map(|taken| ListenerReport {
+            mode: taken.mode.to_owned(),
+            listener: taken.listener.clone(),
+            taken: taken.count.get(),
+        });
+        WorkerReport {
+            worker: self.id,
+            connections_open: self.open.get(),
+            buffers_in_use: self.ring.buffers_in_use(),
+            ring_ops: self.ring.ops_in_flight(),
+            ring_overflows: facts.cq_overflows.get(),
+            ring_sq_full: facts.sq_full.get(),
+            ring_enobufs: facts.enobufs.get(),
+            up: true,
+            busy_seconds: 0.0,
+            busy_ratio: 0.0,
+            listeners: listeners.collect(),
+            pools: measure::pools(&self.ring),
+            bytes: [&client.received, &client.sent, &server.received, &server.sent].map(Cell::get),
+            answers: counters.answered.by_class(),
+            samples: measure::samples(counters, &self.ring),
+            counters: counters.all().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            sessions: if with_sessions { self.sessions() } else { Vec::new() },
+        }
+    }
+
+    /// Open sessions, the newest first.
+    fn sessions(&self) -> Vec<SessionReport> {
+        let mut cards: Vec<_> = self.cards.borrow().values().cloned().collect();
+        cards.sort_by(|a, b| b.since.total_cmp(&a.since));
+        let newest = cards.into_iter().take(REPORTED_MAX).map(|card| SessionReport {
             id: card.id.to_string(),
             client: card.client.map(|addr| addr.to_string()).unwrap_or_default(),
             mode: card.mode.clone(),
             since: card.since,
             flow: card.under_way().map(|(id, line)| (id.to_string(), line)),
         });
-        let counters = self.services.counters.all();
-        WorkerReport {
-            worker: self.id,
-            connections_open: self.open.get(),
-            buffers_in_use: self.ring.buffers_in_use(),
-            ring_ops: self.ring.ops_in_flight(),
-            ring_overflows: self.ring.overflows(),
-            counters: counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            sessions: sessions.collect(),
-        }
+        newest.collect()
     }
 
     fn kill(&self, id: Option<Uuid>) -> usize {

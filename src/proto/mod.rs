@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod codec;
+pub mod counters;
 pub mod http;
 mod next;
 pub mod server;

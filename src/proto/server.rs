@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::session::{ServerError, Session, count};
 use super::{CLOSING_MS, tls};
-use crate::connect::{Entry, Refusal};
+use crate::connect::{ConntrackFull, Entry, Failure, Refusal};
 use crate::flow::{Server, ServerConnectionData, Transport};
 use crate::hooks::{Hook, Subject};
 use crate::stream::Stream;
@@ -118,48 +118,69 @@ async fn open_tcp(session: &mut Session) -> Result<Stream, ServerError> {
 
 async fn dial(session: &Session) -> Result<(Stream, SocketAddr, Entry), ServerError> {
     let services = &session.services;
+    let begun = services.clock().now_us();
     let Some((host, port)) = session.server.address.clone() else {
         return Err(ServerError::bad_gateway("the request names no destination"));
     };
+    let failed = |failure: Failure, reason: String| {
+        services.counters.connect_failed(failure);
+        ServerError::bad_gateway(reason)
+    };
     let attempt = async {
         let addrs = services.connector.resolve(&host, port).await;
-        let addrs = addrs.map_err(|e| ServerError::bad_gateway(format!("cannot resolve {host}: {e}")))?;
+        let addrs = addrs.map_err(|e| failed(Failure::Resolve, format!("cannot resolve {host}: {e}")))?;
         let denied = |refusal: Refusal| {
-            count(&services.counters.connections_denied);
+            services.counters.refused(&refusal);
             ServerError::forbidden(refusal.to_string())
         };
         for addr in &addrs {
             services.policy.check_destination(*addr, session.origin()).map_err(denied)?;
         }
-        let mut last = None;
+        let mut last = failed_nowhere();
         for addr in addrs {
             let entry = services.policy.enter(session.client.peername, addr).map_err(denied)?;
             match services.connector.connect(addr).await {
                 Ok(stream) => return Ok((stream, addr, entry)),
-                Err(error) => last = Some((addr, error)),
+                Err(error) => last = diagnose(addr, &error),
             }
         }
-        let reason = last.map_or_else(|| "no address".to_owned(), |(addr, e)| connect_error(addr, &e));
-        Err(ServerError::bad_gateway(reason))
+        Err(failed(last.0, last.1))
     };
     match services.timers.timeout(services.config.timeouts.connect_ms, attempt).await {
-        Ok(result) => result,
-        Err(_) => Err(ServerError::timeout(format!(
-            "cannot connect to {}: no answer within {} s",
-            session.destination_text(),
-            services.config.timeouts.connect_ms / 1000
-        ))),
+        Ok(Ok(connected)) => {
+            services.counters.connect_time.record_us(services.clock().now_us().saturating_sub(begun));
+            Ok(connected)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            if let Some(full) = ConntrackFull::now() {
+                return Err(failed(Failure::Conntrack, full.explain(&session.destination_text())));
+            }
+            services.counters.connect_failed(Failure::Timeout);
+            Err(ServerError::timeout(format!(
+                "cannot connect to {}: no answer within {} s",
+                session.destination_text(),
+                services.config.timeouts.connect_ms / 1000
+            )))
+        }
     }
 }
 
-fn connect_error(addr: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!("cannot connect to {addr}: connection refused"),
-        io::ErrorKind::AddrNotAvailable => {
-            format!("cannot connect to {addr}: no local port is free (net.ipv4.ip_local_port_range)")
-        }
-        _ => format!("cannot connect to {addr}: {error}"),
+/// What a failed attempt was, and what the client is told.
+fn diagnose(addr: SocketAddr, error: &io::Error) -> (Failure, String) {
+    let failure = Failure::of(error);
+    // the kernel's own patience may be shorter than ours
+    if failure == Failure::Timeout
+        && let Some(full) = ConntrackFull::now()
+    {
+        return (Failure::Conntrack, full.explain(&addr.to_string()));
     }
+    (failure, failure.explain(addr, error))
+}
+
+/// For a name without addresses, which the resolver does not give.
+fn failed_nowhere() -> (Failure, String) {
+    (Failure::Resolve, "no address".to_owned())
 }
 
 async fn notify(session: &mut Session, hook: Hook) {

@@ -19,6 +19,8 @@ use crate::hooks::Chain;
 use crate::stream::Stream;
 
 use super::budget::Budget;
+pub use super::counters::{Counters, count};
+use super::counters::{HttpProto, MethodLabel};
 use super::tls::TlsContexts;
 
 /// What a conversation may use on its core.
@@ -100,53 +102,6 @@ impl Drain {
     }
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// What happened on this core, counted from its start.
-        #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Cell<u64>,)+ }
-
-        impl Counters {
-            /// Names and values.
-            pub fn all(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.get()),)+]
-            }
-        }
-    };
-}
-
-counters! {
-    /// Connections taken.
-    connections,
-    /// Connections closed at once because too many were open.
-    connections_refused,
-    /// Connections refused by policy or as loops.
-    connections_denied,
-    /// HTTP requests.
-    requests,
-    /// Handshakes done with clients.
-    tls_client_established,
-    /// Handshakes with clients that failed.
-    tls_client_failed,
-    /// Handshakes done with servers.
-    tls_server_established,
-    /// Handshakes with servers that failed.
-    tls_server_failed,
-    /// Of the handshakes done with servers, resumed ones.
-    tls_server_resumed,
-    /// Connections to servers.
-    server_connections,
-    /// Connections to servers that failed.
-    server_connect_errors,
-    /// Conversations that were relayed as raw TCP.
-    tcp_conversations,
-}
-
-/// Adds one.
-pub fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
-}
-
 /// What others may see and do of a session while it lives.
 pub struct Card {
     /// The client connection's id.
@@ -158,6 +113,8 @@ pub struct Card {
     /// Accepted, Unix seconds.
     pub since: f64,
     doing: RefCell<Doing>,
+    /// What the client was answered last; 0: nothing yet.
+    status: Cell<u16>,
     kill: Notify,
 }
 
@@ -170,6 +127,7 @@ impl Card {
             mode: client.proxy_mode.clone(),
             since: client.timestamp_start,
             doing: RefCell::default(),
+            status: Cell::new(0),
             kill: Notify::new(),
         })
     }
@@ -211,6 +169,11 @@ impl Card {
         Some((doing.flow.unwrap_or(self.id), line))
     }
 
+    /// The client is answered with this status.
+    pub fn answered(&self, status: u16) {
+        self.status.set(status);
+    }
+
     /// Ends the session where it stands.
     pub fn kill(&self) {
         self.kill.notify_one();
@@ -219,6 +182,44 @@ impl Card {
     /// Ends when the session is to end.
     pub async fn killed(&self) {
         self.kill.notified().await;
+    }
+}
+
+/// An HTTP/1 request under way: counted, with what the client was answered, when this is dropped.
+pub struct Asked {
+    services: Rc<Services>,
+    card: Rc<Card>,
+    method: MethodLabel,
+    begun_us: u64,
+}
+
+impl Asked {
+    /// A request's head has come.
+    pub fn begin(session: &Session, method: &[u8]) -> Self {
+        let services = session.services.clone();
+        count(&services.counters.requests);
+        count(&services.counters.under_way.http);
+        let begun_us = services.clock().now_us();
+        session.card.answered(0);
+        Self { services, card: session.card.clone(), method: MethodLabel::of(method), begun_us }
+    }
+
+    /// No head that can be understood has come: counted if the client was told so.
+    pub fn unread(session: &Session) {
+        let status = session.card.status.replace(0);
+        if status > 0 {
+            count(&session.services.counters.requests);
+            session.services.counters.answered.count(HttpProto::Http1, MethodLabel::of(b""), status);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let counters = &self.services.counters;
+        counters.under_way.http.set(counters.under_way.http.get() - 1);
+        counters.answered.count(HttpProto::Http1, self.method, self.card.status.replace(0));
+        counters.request_time.record_us(self.services.clock().now_us().saturating_sub(self.begun_us));
     }
 }
 

@@ -59,7 +59,7 @@ impl TcpListener {
             Poll::Pending
         })
         .await?;
-        Ok(TcpStream::from_fd(&self.ring, fd))
+        Ok(TcpStream::from_fd(&self.ring, fd, true))
     }
 
     /// Where it listens.

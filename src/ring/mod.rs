@@ -18,7 +18,7 @@ mod uring;
 
 pub use listener::TcpListener;
 pub use tcp::{ConnectOptions, TcpStream};
-pub use uring::{Ring, RingOptions};
+pub use uring::{Facts, Ring, RingOptions, Traffic};
 
 /// Starts a task on this worker.
 pub fn spawn<F: Future<Output = ()> + 'static>(task: F) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
 /// Whether this process holds `CAP_NET_ADMIN`: needed for TPROXY sockets and for marking our own connections.
@@ -33,4 +33,66 @@ pub fn make_private<T>(make: impl FnOnce() -> T) -> T {
 /// Whether a listener failed because this machine does not have the address's family, or not that address.
 pub fn lacks_address(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(nix::libc::EAFNOSUPPORT | nix::libc::EADDRNOTAVAIL))
+}
+
+/// What this process uses of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Memory in use, in bytes.
+    pub resident_bytes: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
+    /// Processor time of all threads, in seconds.
+    pub cpu_seconds: f64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// Their limit.
+    pub max_fds: u64,
+}
+
+/// Looks. What cannot be found out is 0.
+pub fn usage() -> Usage {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = |field: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    };
+    let cpu = getrusage(UsageWho::RUSAGE_SELF).map_or(0.0, |usage| {
+        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        seconds(usage.user_time()) + seconds(usage.system_time())
+    });
+    Usage {
+        resident_bytes: kilobytes("VmRSS:") * 1024,
+        virtual_bytes: kilobytes("VmSize:") * 1024,
+        cpu_seconds: cpu,
+        open_fds: open_fds(),
+        max_fds: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
+    }
+}
+
+fn open_fds() -> u64 {
+    const DIR: &str = "/proc/self/fd";
+    // from Linux 6.2 on the directory's size is their number: a hundred thousand need not be listed
+    match std::fs::metadata(DIR).map_or(0, |metadata| metadata.len()) {
+        0 => std::fs::read_dir(DIR).map_or(0, |entries| entries.count() as u64),
+        count => count,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_use_is_something_and_files_count() {
+        let before = usage();
+        assert!(
+            before.resident_bytes > 1 << 20 && before.virtual_bytes >= before.resident_bytes,
+            "{before:?}"
+        );
+        assert!(before.cpu_seconds > 0.0 && before.max_fds >= before.open_fds, "{before:?}");
+        let held: Vec<_> = (0..50).map(|_| std::fs::File::open("/dev/null").expect("a file")).collect();
+        // other tests open and close theirs meanwhile
+        assert!(usage().open_fds >= 50, "{before:?} and {} more", held.len());
+    }
 }

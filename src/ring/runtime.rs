@@ -34,6 +34,23 @@ where
     })
 }
 
+/// How busy a worker's thread is, for other threads to read: the runtime keeps the account anyway, with a look at the
+/// clock before and after each wait.
+#[derive(Clone, Debug)]
+pub struct Busy(tokio::runtime::RuntimeMetrics);
+
+impl Busy {
+    /// Of the worker on this thread.
+    pub fn here() -> Self {
+        Self(tokio::runtime::Handle::current().metrics())
+    }
+
+    /// Time in which the thread did not wait for anything, since its start.
+    pub fn total(&self) -> std::time::Duration {
+        self.0.worker_total_busy_duration(0)
+    }
+}
+
 async fn drive(ring: Ring, events: AsyncFd<OwnedFd>) {
     loop {
         poll_fn(|cx| {

@@ -1,7 +1,7 @@
 //! What sockets are asked and told.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -92,9 +92,46 @@ pub(super) fn upstream_socket(addr: SocketAddr, options: ConnectOptions) -> io::
         socket.set_mark(mark)?;
     }
     if let Some(bind) = options.bind {
-        socket.bind(&bind.into())?;
+        bind_address(&socket, bind)?;
     }
     Ok(socket.into())
+}
+
+/// The address of ours that a connection was to leave from is not this machine's.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0} (option 'connect_addr') is no address of this machine any more")]
+pub struct NotOurs(pub IpAddr);
+
+/// Binds a connection-to-be to an address. Its port is chosen when it connects, so that one port can lead to many
+/// destinations (`IP_BIND_ADDRESS_NO_PORT`, which IPv6 sockets take as well); bound at once, each would be used up
+/// by one.
+fn bind_address(socket: &Socket, bind: SocketAddr) -> io::Result<()> {
+    set_bind_address_no_port(socket.as_fd())?;
+    socket.bind(&bind.into()).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrNotAvailable => io::Error::new(error.kind(), NotOurs(bind.ip())),
+        _ => error,
+    })
+}
+
+/// Whether connections can leave from an address: it is ours, or foreign ones are allowed.
+pub fn can_bind(ip: IpAddr) -> bool {
+    let addr = SocketAddr::new(ip, 0);
+    Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))
+        .and_then(|socket| bind_address(&socket, addr))
+        .is_ok()
+}
+
+#[expect(unsafe_code, reason = "no library has this option yet")]
+fn set_bind_address_no_port(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::libc;
+    let on: libc::c_int = 1;
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option's value is an int that lives through the call.
+    let result = unsafe {
+        let (level, name) = (libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const on).cast(), len)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn keepalive() -> TcpKeepalive {

@@ -23,7 +23,7 @@ use socket2::{SockAddr, SockRef};
 
 use super::provided::GROUP;
 use super::sockopt;
-use super::uring::{Inner, Op, Ring};
+use super::uring::{Inner, Op, Ring, add};
 use crate::buf::{BLOCK_SIZE, Buffer, Chunk, Chunks};
 
 /// Received bytes a stream may hold before its multishot receive is paused.
@@ -52,6 +52,8 @@ pub struct TcpStream {
 
 pub(super) struct Socket {
     fd: OwnedFd,
+    /// A client's; else a server's.
+    accepted: bool,
     closed: Cell<bool>,
     /// Closing resets: a FIN before that would look like a proper end.
     resets: Cell<bool>,
@@ -108,10 +110,12 @@ pub struct ConnectOptions {
 }
 
 impl TcpStream {
-    /// Takes over a connected, blocking socket (a non-blocking one would fail where the ring would wait).
-    pub fn from_fd(ring: &Ring, fd: OwnedFd) -> Self {
+    /// Takes over a connected, blocking socket (a non-blocking one would fail where the ring would wait): one we
+    /// `accepted`, or made.
+    pub fn from_fd(ring: &Ring, fd: OwnedFd, accepted: bool) -> Self {
         let socket = Socket {
             fd,
+            accepted,
             closed: Cell::new(false),
             resets: Cell::new(false),
             recv: RefCell::default(),
@@ -145,7 +149,7 @@ impl TcpStream {
         guard.key = None;
         result?;
         let fd = connecting.fd.borrow_mut().take();
-        fd.map(|fd| Self::from_fd(ring, fd)).ok_or_else(|| io::ErrorKind::NotConnected.into())
+        fd.map(|fd| Self::from_fd(ring, fd, false)).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Bytes that have arrived, or `None` at the end. Dropping the future loses nothing.
@@ -307,6 +311,7 @@ impl Socket {
             return Some(Ok(None));
         }
         recv.run += n;
+        add(&ring.facts.traffic(self.accepted).received, n);
         recv.starved = false;
         if n < FULL {
             recv.small_streak += 1;
@@ -343,9 +348,15 @@ impl Socket {
         }
         match result {
             Ok(0) => recv.end = Some(End::Eof),
-            Ok(_) => self.keep(ring, &mut recv, buffer),
+            Ok(n) => {
+                add(&ring.facts.traffic(self.accepted).received, n as usize);
+                self.keep(ring, &mut recv, buffer);
+            }
             Err(e) => match e.raw_os_error() {
-                Some(libc::ENOBUFS) => recv.starved = true,
+                Some(libc::ENOBUFS) => {
+                    add(&ring.facts.enobufs, 1);
+                    recv.starved = true;
+                }
                 Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
                 errno => recv.end = Some(End::Error(errno.unwrap_or(libc::EIO))),
             },
@@ -431,6 +442,7 @@ impl Socket {
         send.in_flight = None;
         match result {
             Ok(n) => {
+                add(&ring.facts.traffic(self.accepted).sent, n as usize);
                 send.forget(n as usize);
                 if !self.closed.get() {
                     self.start_send(ring, &mut send);
@@ -532,6 +544,31 @@ mod tests {
 
     use super::*;
     use crate::ring::{RingOptions, runtime};
+
+    #[test]
+    fn bytes_are_counted_on_the_side_they_pass() {
+        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
+        let counted = runtime::run(options, |ring| async move {
+            let fd = sockopt::listen(([127, 0, 0, 1], 0).into(), false).expect("a listener");
+            let listener = crate::ring::TcpListener::new(&ring, fd);
+            let to = listener.local_addr().expect("its address");
+            let (made, accepted) =
+                tokio::join!(TcpStream::connect(&ring, to, ConnectOptions::default()), listener.accept());
+            let (made, accepted) = (made.expect("connected"), accepted.expect("accepted"));
+            made.queue(Chunks::from(b"seven b".to_vec())).expect("queued");
+            accepted.queue(Chunks::from(b"five!".to_vec())).expect("queued");
+            for (stream, bytes) in [(&accepted, 7), (&made, 5)] {
+                let buffer = poll_fn(|cx| stream.poll_read(cx)).await.expect("received").expect("no end");
+                assert_eq!(buffer.len(), bytes);
+            }
+            poll_fn(|cx| made.poll_queue_below(0, cx)).await.expect("sent");
+            poll_fn(|cx| accepted.poll_queue_below(0, cx)).await.expect("sent");
+            let (client, server) = (&ring.facts().client, &ring.facts().server);
+            [&client.received, &client.sent, &server.received, &server.sent].map(Cell::get)
+        });
+        // we accepted the client's connection, and made the server's
+        assert_eq!(counted.expect("a ring"), [7, 5, 5, 7]);
+    }
 
     #[test]
     fn an_attempt_that_is_over_is_not_cancelled() {

@@ -39,6 +39,42 @@ pub struct RingOptions {
     pub buffers_idle_max: usize,
 }
 
+/// What happened on a ring, counted from its start.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Turns in which the kernel kept completions aside because their queue was full.
+    pub cq_overflows: Cell<u64>,
+    /// Submissions ahead of their turn because the queue was full.
+    pub sq_full: Cell<u64>,
+    /// Receives that found no buffer.
+    pub enobufs: Cell<u64>,
+    /// Bytes on connections with clients.
+    pub client: Traffic,
+    /// Bytes on connections with servers.
+    pub server: Traffic,
+}
+
+/// Bytes of one side's connections, as the kernel saw them: TLS records, not what is in them.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Received.
+    pub received: Cell<u64>,
+    /// Sent.
+    pub sent: Cell<u64>,
+}
+
+impl Facts {
+    /// The traffic of connections we accepted, or of those we made.
+    pub(super) fn traffic(&self, accepted: bool) -> &Traffic {
+        if accepted { &self.client } else { &self.server }
+    }
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: &Cell<u64>, n: usize) {
+    counter.set(counter.get() + n as u64);
+}
+
 /// A worker's ring for sockets. Clones share it.
 #[derive(Clone)]
 pub struct Ring(pub(super) Rc<Inner>);
@@ -53,7 +89,7 @@ pub(super) struct Inner {
     queued: Cell<u32>,
     driver: RefCell<Option<Waker>>,
     scratch: RefCell<Vec<(u64, i32, u32)>>,
-    overflows: Cell<u64>,
+    pub(super) facts: Facts,
     /// Completions raise the eventfd.
     raising: Cell<bool>,
     /// The tick is under way.
@@ -96,7 +132,7 @@ impl Ring {
             queued: Cell::new(0),
             driver: RefCell::default(),
             scratch: RefCell::default(),
-            overflows: Cell::new(0),
+            facts: Facts::default(),
             raising: Cell::new(true),
             ticking: Cell::new(false),
             woken: Cell::new(false),
@@ -118,9 +154,14 @@ impl Ring {
         self.0.ops.borrow().len()
     }
 
-    /// Completions the kernel had to keep aside because the queue was full.
-    pub fn overflows(&self) -> u64 {
-        self.0.overflows.get()
+    /// What happened on the ring.
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    /// The worker's pool of big buffers, for streams that fill ordinary ones again and again.
+    pub fn bulk_pool(&self) -> Rc<BlockPool> {
+        self.0.bulk.clone()
     }
 
     /// An eventfd that the kernel writes to whenever there is something to reap.
@@ -210,6 +251,7 @@ impl Inner {
         // SAFETY: whatever the entry points to is owned by the slot of its `user_data`, which is kept until
         // the last completion.
         while unsafe { uring.submission().push(&entry) }.is_err() {
+            add(&self.facts.sq_full, 1);
             // A full queue is emptied by the kernel at submission. EBUSY and EAGAIN pass.
             let _ = uring.submit();
         }
@@ -228,7 +270,7 @@ impl Inner {
             let (submitter, mut sq, mut cq) = uring.split();
             sq.sync();
             if sq.cq_overflow() {
-                self.overflows.set(self.overflows.get() + 1);
+                add(&self.facts.cq_overflows, 1);
             }
             let to_submit = u32::try_from(sq.len()).unwrap_or(u32::MAX);
             drop(sq);

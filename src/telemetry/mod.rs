@@ -1,3 +1,4 @@
 //! What operators see of the inside.
 
 pub mod log;
+pub mod metrics;

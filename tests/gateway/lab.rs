@@ -15,6 +15,7 @@
 
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod exposition;
 pub(crate) mod flows;
 pub(crate) mod origin;
 pub(crate) mod process;

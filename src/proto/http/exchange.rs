@@ -97,6 +97,11 @@ impl Exchange {
         self.flow.as_deref_mut()
     }
 
+    /// The status of the flow's response, if there is one.
+    pub fn status(&self) -> Option<u16> {
+        self.flow.as_ref()?.response.as_ref().map(|response| response.status_code)
+    }
+
     /// Whether addons may have changed what the flow says: then it is what goes out, not the bytes that came.
     pub fn is_editable(&self) -> bool {
         self.flow.is_some() && self.wants.intersects(Hooks::HTTP)

@@ -22,6 +22,7 @@ const RECORDED_MAX: usize = 4 << 20;
 /// Relays to the end.
 pub async fn relay(mut session: Session, layer: Layer) -> Outcome {
     count(&session.services.counters.tcp_conversations);
+    let _under_way = Talking::begin(&session.services);
     if let Err(error) = open_server(&mut session).await {
         let mut tape = Tape::of(&session, layer);
         tape.finish(&session, Err(error.reason)).await;
@@ -42,6 +43,23 @@ pub async fn relay(mut session: Session, layer: Layer) -> Outcome {
         crate::proto::break_off(session).await;
     }
     Outcome::Closed
+}
+
+/// A conversation under way: counted as such until this is dropped.
+struct Talking(Rc<Services>);
+
+impl Talking {
+    fn begin(services: &Rc<Services>) -> Self {
+        count(&services.counters.under_way.tcp);
+        Self(services.clone())
+    }
+}
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        let open = &self.0.counters.under_way.tcp;
+        open.set(open.get() - 1);
+    }
 }
 
 /// Why a conversation ended before its end.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
+use rustls::{CommonState, HandshakeKind};
 
 use super::client_hello::{ClientHello, HelloReader};
 use super::codec::TlsCodec;
@@ -45,8 +46,10 @@ pub async fn intercept(mut session: Session) -> Outcome {
         Err(_) => return refuse(session, "no complete ClientHello in time".into(), None).await,
     };
     if ask_addons(&mut session, &hello).await {
+        count(&session.services.counters.tls_spliced);
         return crate::proto::tcp::relay(session, Layer::Passthrough).await;
     }
+    count(&session.services.counters.tls_bumped);
     let offers: Vec<Vec<u8>> = spoken(&hello.alpn_protocols);
     {
         let client = session.client_mut();
@@ -147,6 +150,7 @@ fn prepare_server(session: &mut Session, hello: &ClientHello, offers: &[Vec<u8>]
 /// Why there is no TLS connection, for the client to read.
 pub async fn connect_server(session: &mut Session, stream: Stream) -> Result<Stream, ServerError> {
     run_tls_hook(session, Hook::TlsStartServer, Side::Server, None).await;
+    let begun_us = session.services.clock().now_us();
     let timeout = session.services.config.timeouts.tls_ms;
     let timers = session.services.timers.clone();
     let shaken = match timers.timeout(timeout, shake_server(session, &stream)).await {
@@ -160,11 +164,9 @@ pub async fn connect_server(session: &mut Session, stream: Stream) -> Result<Str
     match shaken {
         Ok((codec, early)) => {
             count(&session.services.counters.tls_server_established);
-            if codec.state().handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
-                count(&session.services.counters.tls_server_resumed);
-            }
             let now = session.services.now();
             let state = codec.state();
+            tally(session, Side::Server, state, begun_us);
             let server = session.server_mut();
             server.timestamp_tls_setup = Some(now);
             server.tls_version = facts::version(state);
@@ -176,6 +178,7 @@ pub async fn connect_server(session: &mut Session, stream: Stream) -> Result<Str
         }
         Err(error) => {
             count(&session.services.counters.tls_server_failed);
+            session.services.counters.handshakes.failed(Side::Server, facts::failure(&error.reason));
             run_tls_hook(session, Hook::TlsFailedServer, Side::Server, Some(&error.reason)).await;
             Err(error)
         }
@@ -218,6 +221,7 @@ async fn meet_client(session: &mut Session, offers: &[Vec<u8>]) -> Result<(TlsCo
         session.server_mut().alpn_offers = answer.iter().cloned().collect();
     }
     run_tls_hook(session, Hook::TlsStartClient, Side::Client, None).await;
+    let begun_us = session.services.clock().now_us();
     let config = session.services.tls.for_client(&leaf, answer.as_deref()).map_err(|e| e.to_string())?;
     let connection = UnbufferedServerConnection::new(config).map_err(|e| e.to_string())?;
     let mut codec = TlsCodec::server(connection, session.services.pool.clone());
@@ -229,6 +233,7 @@ async fn meet_client(session: &mut Session, offers: &[Vec<u8>]) -> Result<(TlsCo
     count(&session.services.counters.tls_client_established);
     let now = session.services.now();
     let state = codec.state();
+    tally(session, Side::Client, state, begun_us);
     let client = session.client_mut();
     client.timestamp_tls_setup = Some(now);
     client.tls_version = facts::version(state);
@@ -236,6 +241,21 @@ async fn meet_client(session: &mut Session, offers: &[Vec<u8>]) -> Result<(TlsCo
     client.alpn = Some(facts::alpn(state));
     run_tls_hook(session, Hook::TlsEstablishedClient, Side::Client, None).await;
     Ok((codec, early))
+}
+
+/// Counts a handshake that is done.
+fn tally(session: &Session, side: Side, state: &CommonState, begun_us: u64) {
+    let counters = &session.services.counters;
+    let resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
+    counters.handshakes.done(side, resumed, facts::version(state), state.alpn_protocol().unwrap_or_default());
+    let (time, resumptions) = match side {
+        Side::Client => (&counters.client_handshake_time, &counters.tls_client_resumed),
+        Side::Server => (&counters.server_handshake_time, &counters.tls_server_resumed),
+    };
+    if resumed {
+        count(resumptions);
+    }
+    time.record_us(session.services.clock().now_us().saturating_sub(begun_us));
 }
 
 fn identity(session: &Session) -> LeafIdentity {
@@ -281,6 +301,7 @@ async fn shake(codec: &mut TlsCodec, stream: &Stream, mut step: Step) -> Result<
 
 async fn client_failed(mut session: Session, reason: String) -> Outcome {
     count(&session.services.counters.tls_client_failed);
+    session.services.counters.handshakes.failed(Side::Client, facts::failure(&reason));
     let name = session.client.sni.clone().unwrap_or_else(|| session.destination_text());
     let hint = if reason.contains("CertificateUnknown")
         || reason.contains("UnknownCA")

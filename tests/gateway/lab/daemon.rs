@@ -91,6 +91,10 @@ impl Daemon {
         self.process.stderr()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub(crate) fn rss_kb(&self) -> u64 {
         self.status_kb("VmRSS:")
     }
@@ -106,6 +110,12 @@ impl Daemon {
 
     pub(crate) fn fd_count(&self) -> usize {
         fs::read_dir(self.proc("fd")).expect("list ringtap's files").count()
+    }
+
+    /// The numbers of its open files.
+    pub(crate) fn fds(&self) -> Vec<u32> {
+        let entries = fs::read_dir(self.proc("fd")).expect("list ringtap's files").flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     #[track_caller]

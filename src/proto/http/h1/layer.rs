@@ -20,7 +20,7 @@ use crate::flow::{HttpVersion, KILLED_MESSAGE, Layer};
 use crate::hooks::Hook;
 use crate::proto::http::exchange::{Exchange, Verdict};
 use crate::proto::server::{close_server, open_server};
-use crate::proto::session::{Outcome, ServerError, Session, Way, count};
+use crate::proto::session::{Asked, Outcome, ServerError, Session, Way};
 use crate::proto::tcp;
 use crate::stream::Stream;
 
@@ -70,6 +70,7 @@ impl From<ServerError> for Refusal {
 impl Refusal {
     /// Tells the client.
     pub(super) async fn answer(&self, session: &Session) -> After {
+        session.card.answered(self.status);
         let mut page = Vec::new();
         write_simple_response(&mut page, self.status, reason_phrase(self.status), &self.reason, true);
         let _ = session.write_client(Chunks::from(page)).await;
@@ -140,10 +141,13 @@ pub async fn converse(mut session: Session) -> Outcome {
 async fn exchange(session: &mut Session, talk: &mut Talk) -> After {
     let length = match requests::await_head(session, talk).await {
         Ok(length) => length,
-        Err(after) => return after,
+        Err(after) => {
+            Asked::unread(session);
+            return after;
+        }
     };
-    count(&session.services.counters.requests);
     let method = talk.request.method.of(talk.client.peek());
+    let _asked = Asked::begin(session, method);
     talk.idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE");
     let route = match requests::route(session, talk, length) {
         Ok(route) => route,
@@ -218,6 +222,7 @@ async fn connect(session: &mut Session, talk: &mut Talk, length: usize, route: &
     if session.write_client(&b"HTTP/1.1 200 Connection established\r\n\r\n"[..]).await.is_err() {
         return After::Close;
     }
+    session.card.answered(200);
     exchange.run(Hook::HttpConnected).await;
     After::Tunnel
 }

@@ -53,6 +53,9 @@ pub(super) async fn relay(
     // a CONNECT that gets here goes to a proxy behind us, whose tunnel is not ours to look into
     let tunnelled = talk.request.connect && (200..300).contains(&talk.response.status);
     let switched = talk.response.status == 101 || tunnelled;
+    if begun.get() {
+        session.card.answered(exchange.status().unwrap_or(talk.response.status));
+    }
     match result {
         Ok(Verdict::Killed) => killed(exchange).await,
         Ok(_) => {
@@ -312,6 +315,7 @@ pub(super) async fn answer_of_addon(session: &Session, talk: &mut Talk, mut exch
             return refuse(session, exchange, Refusal { status: 502, reason }).await;
         }
     };
+    session.card.answered(exchange.status().unwrap_or(0));
     let written = session.write_client(Chunks::from(bytes)).await;
     // a body that was not read cannot be told apart from the next request
     let unread = talk.request.framing != BodyFraming::None && !exchange.has_request_body();
