@@ -8,6 +8,7 @@ mod facts;
 mod layer;
 #[cfg(test)]
 mod playbook;
+mod verified;
 mod verify;
 
 pub use codec::TlsCodec;
