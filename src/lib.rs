@@ -101,6 +101,6 @@ pub mod ring;
 pub mod store;
 pub mod stream;
 pub mod telemetry;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod ui;
