@@ -285,6 +285,11 @@ pub fn write_bytes(value: &[u8], out: &mut Vec<u8>) {
     write_payload(value, b',', out);
 }
 
+/// Appends as bytes whatever `inside` appends.
+pub fn write_bytes_of(out: &mut Vec<u8>, inside: impl FnOnce(&mut Vec<u8>)) {
+    write_nested(b',', out, inside);
+}
+
 /// Appends text.
 pub fn write_text(value: &str, out: &mut Vec<u8>) {
     write_payload(value.as_bytes(), b';', out);

@@ -245,7 +245,7 @@ fn host_port(host: &str, port: u16, out: &mut Out) {
 }
 
 fn certificate(der: &[u8], out: &mut Out) {
-    tnet::write_bytes(pem::encode(der).as_bytes(), out);
+    tnet::write_bytes_of(out, |out| pem::append(der, out));
 }
 
 fn http(flow: &HttpFlow, out: &mut Out) {
