@@ -4,6 +4,7 @@ mod control;
 mod flows;
 mod heart;
 mod outbox;
+mod slack;
 mod start;
 mod worker;
 

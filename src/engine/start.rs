@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use super::control::{self, Control};
 use super::heart::{BEAT, Heart};
 use super::outbox::{Backlog, Wanted};
+use super::slack::Slack;
 use super::{Show, ToWorker, flows, worker};
 use crate::ca::{Authority, CaError, LeafCache, Origin};
 use crate::clock::Clock;
@@ -118,7 +120,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     let listeners = bind_all(&config, count, &policy)?;
     let sessions_max = sessions_max(&config, fds);
     policy.set_nested_max((sessions_max / 2).max(1));
-    let open_total = Arc::<std::sync::atomic::AtomicUsize>::default();
+    let open_total = Arc::<AtomicUsize>::default();
     let mut mailboxes = Vec::new();
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let addons = Arc::new(addons);
@@ -154,10 +156,9 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     }
     drop(sender);
     let control = Control::new(mailboxes, store, events, wanted);
-    let ended = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(tokio::task::LocalSet::new().run_until(oversee(&config, control, &policy, &clock)));
+    let ended = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
+        tokio::task::LocalSet::new().run_until(oversee(&config, control, &policy, &clock, &open_total)),
+    );
     for thread in threads {
         let _ = thread.join();
     }
@@ -265,6 +266,7 @@ async fn oversee(
     control: Rc<Control>,
     policy: &SharedPolicy,
     clock: &Clock,
+    open: &AtomicUsize,
 ) -> Result<(), EngineError> {
     let _socket = match &config.control_socket {
         Some(path) if config.server => {
@@ -285,7 +287,7 @@ async fn oversee(
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     control.tell(clock.unix(), "started");
-    let mut count = 0;
+    let (mut count, mut slack) = (0, Slack::default());
     loop {
         tokio::select! {
             _ = beats.tick() => {
@@ -294,6 +296,9 @@ async fn oversee(
                     policy.set_local(ifaces::addresses());
                 }
                 heart.beat(&control.workers).await;
+                if slack.is_worth_it(open.load(Ordering::Relaxed)) {
+                    process::give_back_memory();
+                }
             }
             _ = hangup.recv() => tracing::info!("SIGHUP: nothing in this configuration is reloadable yet"),
             _ = terminate.recv() => break,
