@@ -70,7 +70,6 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("clap", &["src/cli/"]),
     package("httparse", &["src/proto/http/h1/codec/"]),
     package("io-uring", &["src/ring/"]),
-    package("mimalloc", &["src/main.rs"]),
     // the rules are a tool run by hand (and its sign of life), not the data path: they need no ring, but netlink,
     // accounts and interfaces' numbers
     package("nix", &["src/ring/", "src/redirect/apply.rs", "src/redirect/check.rs", "src/redirect/iptables.rs",
