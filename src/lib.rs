@@ -65,6 +65,7 @@
 //! | tools | [`stream`], [`connect`], [`ca`] | bytes to and fro; the way out; leaves |
 //! | cellar | [`ring`] | the kernel: the only `io_uring`, and the only `unsafe` |
 //! | words | [`addr`], [`buf`], [`clock`], [`config`], [`flow`], [`store`] | what everybody may say |
+//! | beside the stairs | [`testing`](self), with the feature of that name | dialogues for tests and benchmarks |
 //!
 //! # The lexicon
 //!
@@ -101,6 +102,6 @@ pub mod ring;
 pub mod store;
 pub mod stream;
 pub mod telemetry;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod ui;

@@ -25,9 +25,11 @@ install_missing() {
     command -v apt-get >/dev/null || die "please install: ${missing[*]} (this is not Debian: I do not know how)"
     [ "$(id -u)" = 0 ] || die "missing: ${missing[*]}; run this as root once, or install them"
     say "installing ${missing[*]}"
-    # a web server that is installed for its program must not start to serve
-    local policy=/usr/sbin/policy-rc.d ours='' had_nginx=''
-    command -v nginx >/dev/null && had_nginx=1
+    # a server that is installed for its program must not start to serve
+    local policy=/usr/sbin/policy-rc.d ours='' service newly=()
+    for service in nginx haproxy; do
+        command -v "$service" >/dev/null || newly+=("$service")
+    done
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' >$policy
         chmod 755 $policy
@@ -37,9 +39,11 @@ install_missing() {
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null || result=$?
     [ -z "$ours" ] || rm -f $policy
     [ $result = 0 ] || die "apt-get could not install ${missing[*]}"
-    if [ -z "$had_nginx" ] && command -v nginx >/dev/null && command -v systemctl >/dev/null; then
-        systemctl disable --quiet nginx 2>/dev/null || true
-    fi
+    for service in "${newly[@]}"; do
+        if command -v "$service" >/dev/null && command -v systemctl >/dev/null; then
+            systemctl disable --quiet "$service" 2>/dev/null || true
+        fi
+    done
 }
 
 # Finds cargo: ours, or that of the user behind sudo. Says how to get it otherwise.

@@ -90,7 +90,8 @@ origin_up() {
 user root; worker_processes 1; pid $state/nginx.pid; error_log $state/nginx.err;
 events { worker_connections 4096; }
 http {
-  access_log off; root $www; default_type text/plain; server_tokens off;
+  access_log off; root $www; default_type text/plain; server_tokens off; keepalive_requests 1000000;
+  sendfile on; tcp_nopush on;
   client_body_temp_path $state/t1; proxy_temp_path $state/t2; fastcgi_temp_path $state/t3;
   uwsgi_temp_path $state/t4; scgi_temp_path $state/t5;
   server {

@@ -47,6 +47,13 @@ pub enum LeafName {
     Email(String),
 }
 
+/// The dates of a certificate, in unix seconds: valid from and until, both included. `None`: it cannot be parsed.
+pub fn validity(der: &[u8]) -> Option<(i64, i64)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
 impl LeafIdentity {
     /// The server's names and the client's: common name and alternative names of `upstream_leaf_der`, then the SNI, or
     /// the server's address if there is no (valid) SNI. What cannot be parsed counts as absent.

@@ -24,4 +24,4 @@ pub use authority::Authority;
 pub use cache::{LEAF_CACHE_MAX, Leaf, LeafCache, LeafCounters};
 pub use error::CaError;
 pub use files::{Opened, Origin};
-pub use identity::{LeafIdentity, LeafName, NAME_BYTES_MAX, NAMES_MAX};
+pub use identity::{LeafIdentity, LeafName, NAME_BYTES_MAX, NAMES_MAX, validity};

@@ -6,6 +6,7 @@ mod heart;
 mod measure;
 mod metrics_http;
 mod outbox;
+mod slack;
 mod start;
 mod worker;
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -17,6 +18,7 @@ use super::control::{self, Control};
 use super::heart::{BEAT, Heart};
 use super::measure::{Gauge, Pulse};
 use super::outbox::{Backlog, Wanted};
+use super::slack::Slack;
 use super::{Show, ToWorker, flows, metrics_http, worker};
 use crate::ca::{Authority, CaError, LeafCache, Origin};
 use crate::clock::Clock;
@@ -136,7 +138,7 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     let metrics = bind_metrics(&config, &policy)?;
     let sessions_max = sessions_max(&config, fds);
     policy.set_nested_max((sessions_max / 2).max(1));
-    let open_total = Arc::<std::sync::atomic::AtomicUsize>::default();
+    let open_total = Arc::<AtomicUsize>::default();
     let addons = Arc::new(addons);
     let started = start_workers(listeners, |id, listeners, mailbox, ready| worker::Plan {
         id,
@@ -170,7 +172,14 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     };
     let control = Control::new(started.mailboxes, store, events, wanted, gauge);
     let ended = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
-        tokio::task::LocalSet::new().run_until(oversee(&config, control, &policy, &clock, metrics)),
+        tokio::task::LocalSet::new().run_until(oversee(
+            &config,
+            control,
+            &policy,
+            &clock,
+            &open_total,
+            metrics,
+        )),
     );
     for thread in started.threads {
         let _ = thread.join();
@@ -350,6 +359,7 @@ async fn oversee(
     control: Rc<Control>,
     policy: &SharedPolicy,
     clock: &Clock,
+    open: &AtomicUsize,
     metrics: Option<std::net::TcpListener>,
 ) -> Result<(), EngineError> {
     if let Some(listener) = metrics {
@@ -375,7 +385,7 @@ async fn oversee(
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     control.tell(clock.unix(), "started");
-    let mut count = 0;
+    let (mut count, mut slack) = (0, Slack::default());
     loop {
         tokio::select! {
             _ = beats.tick() => {
@@ -385,6 +395,9 @@ async fn oversee(
                 }
                 control.gauge.pulse.look();
                 heart.beat(&control.workers).await;
+                if slack.is_worth_it(open.load(Ordering::Relaxed)) {
+                    process::give_back_memory();
+                }
             }
             _ = hangup.recv() => tracing::info!("SIGHUP: nothing in this configuration is reloadable yet"),
             _ = terminate.recv() => break,

@@ -1,5 +1,7 @@
 //! One HTTP exchange as a record.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{FlowMeta, Headers, WebSocketData};
@@ -73,17 +75,16 @@ impl Request {
     }
 
     /// The name in `:authority` or Host, without a port.
-    pub fn host_header(&self) -> Option<String> {
+    pub fn host_header(&self) -> Option<Cow<'_, str>> {
         let raw = if self.http_version.starts_with(b"HTTP/1") || self.authority.is_empty() {
-            self.headers.first("host").map(|v| String::from_utf8_lossy(v).into_owned())
+            self.headers.first("host")?
         } else {
-            Some(String::from_utf8_lossy(&self.authority).into_owned())
-        }?;
-        let name = match raw.rfind(':') {
-            Some(colon) if !raw[colon..].contains(']') && !raw.is_empty() => &raw[..colon],
-            _ => &raw,
+            &self.authority
         };
-        Some(name.trim_start_matches('[').trim_end_matches(']').to_owned())
+        Some(match String::from_utf8_lossy(raw) {
+            Cow::Borrowed(raw) => Cow::Borrowed(host_of(raw)),
+            Cow::Owned(raw) => Cow::Owned(host_of(&raw).to_owned()),
+        })
     }
 
     fn url_with_host(&self, host: &str) -> String {
@@ -151,6 +152,15 @@ impl HttpFlow {
         }
         cost + self.websocket.as_ref().map_or(0, WebSocketData::cost)
     }
+}
+
+/// The host of `host:port`, without brackets.
+fn host_of(authority: &str) -> &str {
+    let name = match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    };
+    name.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn message_cost(headers: &Headers, content: Option<&Bytes>, trailers: Option<&Headers>) -> usize {

@@ -13,6 +13,9 @@
 //!
 //! A dict's entries are kept in the order they have in the input: whoever writes a file again needs it.
 
+use std::fmt;
+use std::ops::Deref;
+
 use thiserror::Error;
 
 /// A value with the place where its payload began.
@@ -259,7 +262,7 @@ pub fn write_bool(value: bool, out: &mut Vec<u8>) {
 
 /// Appends an integer.
 pub fn write_int(value: i64, out: &mut Vec<u8>) {
-    write_payload(value.to_string().as_bytes(), b'#', out);
+    write_payload(Brief::of(value).as_bytes(), b'#', out);
 }
 
 /// Appends an integer given as its decimal digits.
@@ -269,12 +272,22 @@ pub fn write_big_int(digits: &str, out: &mut Vec<u8>) {
 
 /// Appends a float.
 pub fn write_float(value: f64, out: &mut Vec<u8>) {
-    write_payload(python_repr(value).as_bytes(), b'^', out);
+    write_payload(repr(value).as_bytes(), b'^', out);
+}
+
+/// Appends as text what takes few bytes to show: an address of the network.
+pub fn write_shown(value: impl fmt::Display, out: &mut Vec<u8>) {
+    write_payload(Brief::of(value).as_bytes(), b';', out);
 }
 
 /// Appends bytes.
 pub fn write_bytes(value: &[u8], out: &mut Vec<u8>) {
     write_payload(value, b',', out);
+}
+
+/// Appends as bytes whatever `inside` appends.
+pub fn write_bytes_of(out: &mut Vec<u8>, inside: impl FnOnce(&mut Vec<u8>)) {
+    write_nested(b',', out, inside);
 }
 
 /// Appends text.
@@ -331,34 +344,80 @@ fn decimal(mut number: usize) -> ([u8; 20], usize) {
 
 /// The text Python's `repr` gives a float: the shortest that reads back, positional from 1e-4 up to 1e16.
 pub fn python_repr(value: f64) -> String {
+    (*repr(value)).to_owned()
+}
+
+fn repr(value: f64) -> Brief {
     if value.is_nan() {
-        return "nan".to_owned();
+        return Brief::of("nan");
     }
     if value.is_infinite() {
-        return if value < 0.0 { "-inf" } else { "inf" }.to_owned();
+        return Brief::of(if value < 0.0 { "-inf" } else { "inf" });
     }
-    let scientific = format!("{:e}", value.abs());
+    let scientific = Brief::of(format_args!("{:e}", value.abs()));
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits = mantissa.replace('.', "");
+    // the first digit, and those behind the point
+    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     // Where the decimal point stands, counted in digits from the first one.
     let point = exponent.parse::<i32>().unwrap_or(0) + 1;
     let sign = if value.is_sign_negative() { "-" } else { "" };
     if !(-3..=16).contains(&point) {
-        let (first, rest) = digits.split_at(1);
         let dot = if rest.is_empty() { "" } else { "." };
         let exponent = point - 1;
         let exponent_sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{sign}{first}{dot}{rest}e{exponent_sign}{:02}", exponent.abs());
+        return Brief::of(format_args!("{sign}{first}{dot}{rest}e{exponent_sign}{:02}", exponent.abs()));
     }
     if point <= 0 {
-        return format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize));
+        let zeros = &ZEROS[..point.unsigned_abs() as usize];
+        return Brief::of(format_args!("{sign}0.{zeros}{first}{rest}"));
     }
-    let whole = point as usize;
-    if whole >= digits.len() {
-        return format!("{sign}{digits}{}.0", "0".repeat(whole - digits.len()));
+    let behind_first = point as usize - 1;
+    if behind_first >= rest.len() {
+        let zeros = &ZEROS[..behind_first - rest.len()];
+        return Brief::of(format_args!("{sign}{first}{rest}{zeros}.0"));
     }
-    let (before, after) = digits.split_at(whole);
-    format!("{sign}{before}.{after}")
+    let (before, after) = rest.split_at(behind_first);
+    Brief::of(format_args!("{sign}{first}{before}.{after}"))
+}
+
+/// As many as a positional float needs.
+const ZEROS: &str = "0000000000000000";
+
+/// A short text without memory of its own: a recorded flow has dozens of numbers.
+#[derive(Clone, Copy, Debug)]
+struct Brief {
+    bytes: [u8; BRIEF_MAX],
+    len: usize,
+}
+
+/// Bytes of the longest: an IPv6 address with its zone has 56, a float 25.
+const BRIEF_MAX: usize = 64;
+
+impl Brief {
+    /// What the value shows. What has more than 64 bytes, as nothing here has, is cut.
+    fn of(value: impl fmt::Display) -> Self {
+        let mut brief = Self { bytes: [0; BRIEF_MAX], len: 0 };
+        let _ = fmt::Write::write_fmt(&mut brief, format_args!("{value}"));
+        brief
+    }
+}
+
+impl fmt::Write for Brief {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        let room = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl Deref for Brief {
+    type Target = str;
+    fn deref(&self) -> &str {
+        // only whole strs were written
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
-//! What tests talk through: dialogues played by the real conversation code over in-memory connections.
+//! What tests talk through: dialogues played by the real conversation code over in-memory connections. Benchmarks, which
+//! are compiled apart, get it by the feature `testing`.
 
 mod listener;
 mod peers;
 mod play;
 mod playbook;
+pub mod scripts;
+#[cfg(test)]
 mod sim;
 mod stage;
 pub(crate) mod tls;
 
-pub(crate) use listener::Listener;
-pub(crate) use playbook::Playbook;
-pub(crate) use tls::{ClientHandshake, ServerHandshake};
+use listener::Listener;
+pub use playbook::Playbook;
+pub use tls::{ClientHandshake, ServerHandshake};

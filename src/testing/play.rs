@@ -56,6 +56,11 @@ pub(super) fn every_way(book: &Playbook) {
     }
 }
 
+pub(super) fn untapped(book: &Playbook) {
+    assert!(has_no_witness(book), "whoever asks for hooks or flows gets flows");
+    play(book, Manner::Untapped);
+}
+
 fn wants(book: &Playbook) -> Hooks {
     book.wants.unwrap_or_else(|| {
         let named = book.steps.iter().filter_map(|step| match step {

@@ -147,7 +147,7 @@ pub(super) struct Destination {
 
 /// A dialogue.
 #[must_use = "a playbook is to be played"]
-pub(crate) struct Playbook {
+pub struct Playbook {
     pub(super) destination: Destination,
     pub(super) options: Vec<String>,
     pub(super) names: Vec<(String, SocketAddr)>,
@@ -184,18 +184,18 @@ impl Playbook {
     }
 
     /// A redirected client on its way to that address.
-    pub(crate) fn transparent(to: &str) -> Self {
+    pub fn transparent(to: &str) -> Self {
         let to = addr(to);
         Self::new(Way::Transparent, Some((to.ip().to_string(), to.port())), Some(to))
     }
 
     /// A client that was told to use a proxy.
-    pub(crate) fn regular() -> Self {
+    pub fn regular() -> Self {
         Self::new(Way::Proxy, None, None)
     }
 
     /// A reverse proxy for `scheme://host:port`.
-    pub(crate) fn reverse(to: &str) -> Self {
+    pub fn reverse(to: &str) -> Self {
         let spec = crate::config::ModeSpec::parse(&format!("reverse:{to}")).expect("a reverse spec");
         match spec.target {
             crate::config::Target::Reverse { scheme, host, port } => {
@@ -205,19 +205,19 @@ impl Playbook {
         }
     }
 
-    pub(crate) fn option(mut self, name: &str, value: &str) -> Self {
+    pub fn option(mut self, name: &str, value: &str) -> Self {
         self.options.push(format!("{name}={value}"));
         self
     }
 
     /// An addon, made anew for each play; it comes behind the recorder and those added before.
-    pub(crate) fn addon<A: Addon + 'static>(mut self, make: impl Fn() -> A + 'static) -> Self {
+    pub fn addon<A: Addon + 'static>(mut self, make: impl Fn() -> A + 'static) -> Self {
         self.extras.push(Extra::Addon(Rc::new(move || Box::new(make()))));
         self
     }
 
     /// An addon that changes what that hook is about.
-    pub(crate) fn edits(self, hook: Hook, edit: impl Fn(Subject<'_>) + 'static) -> Self {
+    pub fn edits(self, hook: Hook, edit: impl Fn(Subject<'_>) + 'static) -> Self {
         let edit = Rc::new(edit);
         self.addon(move || {
             let edit = edit.clone();
@@ -229,7 +229,7 @@ impl Playbook {
     }
 
     /// An addon that changes HTTP flows at that hook.
-    pub(crate) fn edits_http(self, hook: Hook, edit: impl Fn(&mut HttpFlow) + 'static) -> Self {
+    pub fn edits_http(self, hook: Hook, edit: impl Fn(&mut HttpFlow) + 'static) -> Self {
         self.edits(hook, move |subject| match subject {
             Subject::Http(flow) => edit(flow),
             other => panic!("not about HTTP: {other:?}"),
@@ -237,7 +237,7 @@ impl Playbook {
     }
 
     /// An addon that changes TCP flows at that hook.
-    pub(crate) fn edits_tcp(self, hook: Hook, edit: impl Fn(&mut TcpFlow) + 'static) -> Self {
+    pub fn edits_tcp(self, hook: Hook, edit: impl Fn(&mut TcpFlow) + 'static) -> Self {
         self.edits(hook, move |subject| match subject {
             Subject::Tcp(flow) => edit(flow),
             other => panic!("not about TCP: {other:?}"),
@@ -245,37 +245,37 @@ impl Playbook {
     }
 
     /// An addon that holds whatever comes by one of these hooks, until [`answer_hold`](Self::answer_hold).
-    pub(crate) fn holds(mut self, hooks: &[Hook]) -> Self {
+    pub fn holds(mut self, hooks: &[Hook]) -> Self {
         self.extras.push(Extra::Holder(Hooks::of(hooks)));
         self
     }
 
     /// The hooks that are recorded; otherwise those that the script names.
-    pub(crate) fn wants(mut self, hooks: Hooks) -> Self {
+    pub fn wants(mut self, hooks: Hooks) -> Self {
         self.wants = Some(hooks);
         self
     }
 
     /// Servers' certificates of the test's origin CA are believed.
-    pub(crate) fn trusting_origin(mut self) -> Self {
+    pub fn trusting_origin(mut self) -> Self {
         self.trusts_origin = true;
         self
     }
 
     /// What happens depends on the chunks: played once.
-    pub(crate) fn only_as_written(mut self) -> Self {
+    pub fn only_as_written(mut self) -> Self {
         self.only_as_written = true;
         self
     }
 
     /// Outputs may come before the script asks for them.
-    pub(crate) fn loosely(mut self) -> Self {
+    pub fn loosely(mut self) -> Self {
         self.loose = true;
         self
     }
 
     /// What has come by now does not matter.
-    pub(crate) fn whatever_came(self) -> Self {
+    pub fn whatever_came(self) -> Self {
         self.step(Step::Whatever)
     }
 
@@ -284,171 +284,177 @@ impl Playbook {
         self
     }
 
-    pub(crate) fn client_sends(self, bytes: impl AsRef<[u8]>) -> Self {
+    pub fn client_sends(self, bytes: impl AsRef<[u8]>) -> Self {
         self.step(Step::Sends(Peer::Client, bytes.as_ref().to_vec()))
     }
 
-    pub(crate) fn client_gets(self, bytes: impl AsRef<[u8]>) -> Self {
+    pub fn client_gets(self, bytes: impl AsRef<[u8]>) -> Self {
         self.step(Step::Gets(Peer::Client, bytes.as_ref().to_vec()))
     }
 
     /// One of our own pages, and a part of what it says.
-    pub(crate) fn client_gets_page(self, status: u16, part: &str) -> Self {
+    pub fn client_gets_page(self, status: u16, part: &str) -> Self {
         self.step(Step::GetsPage(status, part.to_owned()))
     }
 
-    pub(crate) fn server_sends(self, bytes: impl AsRef<[u8]>) -> Self {
+    pub fn server_sends(self, bytes: impl AsRef<[u8]>) -> Self {
         self.step(Step::Sends(Peer::Server, bytes.as_ref().to_vec()))
     }
 
-    pub(crate) fn server_gets(self, bytes: impl AsRef<[u8]>) -> Self {
+    pub fn server_gets(self, bytes: impl AsRef<[u8]>) -> Self {
         self.step(Step::Gets(Peer::Server, bytes.as_ref().to_vec()))
     }
 
     /// The client ends its direction.
-    pub(crate) fn client_closes(self) -> Self {
+    pub fn client_closes(self) -> Self {
         self.step(Step::Closes(Peer::Client))
     }
 
     /// The client ends its direction without TLS's goodbye.
-    pub(crate) fn client_cuts(self) -> Self {
+    pub fn client_cuts(self) -> Self {
         self.step(Step::Cuts(Peer::Client))
     }
 
     /// The server ends its direction without TLS's goodbye.
-    pub(crate) fn server_cuts(self) -> Self {
+    pub fn server_cuts(self) -> Self {
         self.step(Step::Cuts(Peer::Server))
     }
 
-    pub(crate) fn client_resets(self) -> Self {
+    pub fn client_resets(self) -> Self {
         self.step(Step::Resets(Peer::Client))
     }
 
     /// The server ends its direction.
-    pub(crate) fn server_closes(self) -> Self {
+    pub fn server_closes(self) -> Self {
         self.step(Step::Closes(Peer::Server))
     }
 
-    pub(crate) fn server_resets(self) -> Self {
+    pub fn server_resets(self) -> Self {
         self.step(Step::Resets(Peer::Server))
     }
 
-    pub(crate) fn client_sees_end(self) -> Self {
+    pub fn client_sees_end(self) -> Self {
         self.step(Step::SeesEnd(Peer::Client))
     }
 
-    pub(crate) fn server_sees_end(self) -> Self {
+    pub fn server_sees_end(self) -> Self {
         self.step(Step::SeesEnd(Peer::Server))
     }
 
     /// An end without TLS's goodbye.
-    pub(crate) fn client_sees_cut(self) -> Self {
+    pub fn client_sees_cut(self) -> Self {
         self.step(Step::SeesCut(Peer::Client))
     }
 
     /// An end without TLS's goodbye.
-    pub(crate) fn server_sees_cut(self) -> Self {
+    pub fn server_sees_cut(self) -> Self {
         self.step(Step::SeesCut(Peer::Server))
     }
 
-    pub(crate) fn server_sees_reset(self) -> Self {
+    pub fn server_sees_reset(self) -> Self {
         self.step(Step::SeesReset(Peer::Server))
     }
 
-    pub(crate) fn client_sees_reset(self) -> Self {
+    pub fn client_sees_reset(self) -> Self {
         self.step(Step::SeesReset(Peer::Client))
     }
 
-    pub(crate) fn connects(self, to: &str) -> Self {
+    pub fn connects(self, to: &str) -> Self {
         self.step(Step::Connects(addr(to), Dial::Connected))
     }
 
     /// The server there speaks TLS.
-    pub(crate) fn connects_tls(self, to: &str, handshake: ServerHandshake) -> Self {
+    pub fn connects_tls(self, to: &str, handshake: ServerHandshake) -> Self {
         self.step(Step::Connects(addr(to), Dial::Secure(handshake)))
     }
 
-    pub(crate) fn connect_fails(self, to: &str, kind: io::ErrorKind) -> Self {
+    pub fn connect_fails(self, to: &str, kind: io::ErrorKind) -> Self {
         self.step(Step::Connects(addr(to), Dial::Failed(kind)))
     }
 
-    pub(crate) fn connect_hangs(self, to: &str) -> Self {
+    pub fn connect_hangs(self, to: &str) -> Self {
         self.step(Step::Connects(addr(to), Dial::Hangs))
     }
 
-    pub(crate) fn hook(self, hook: Hook) -> Self {
+    pub fn hook(self, hook: Hook) -> Self {
         self.step(Step::Hook(hook))
     }
 
-    pub(crate) fn answer_hold(self, edit: impl Fn(Subject<'_>) + Send + Sync + 'static) -> Self {
+    pub fn answer_hold(self, edit: impl Fn(Subject<'_>) + Send + Sync + 'static) -> Self {
         self.step(Step::AnswerHold(Some(Arc::new(edit))))
     }
 
     /// The hold is answered with no change.
-    pub(crate) fn hold_goes_on(self) -> Self {
+    pub fn hold_goes_on(self) -> Self {
         self.step(Step::AnswerHold(None))
     }
 
-    pub(crate) fn passes(self, ms: u64) -> Self {
+    pub fn passes(self, ms: u64) -> Self {
         self.step(Step::Passes(ms))
     }
 
-    pub(crate) fn flow(self, check: impl Fn(&Flow) + 'static) -> Self {
+    pub fn flow(self, check: impl Fn(&Flow) + 'static) -> Self {
         self.step(Step::Flow(Rc::new(check)))
     }
 
-    pub(crate) fn http_flow(self, check: impl Fn(&HttpFlow) + 'static) -> Self {
+    pub fn http_flow(self, check: impl Fn(&HttpFlow) + 'static) -> Self {
         self.flow(move |flow| match flow {
             Flow::Http(flow) => check(flow),
             other => panic!("no HTTP flow: {other:?}"),
         })
     }
 
-    pub(crate) fn tcp_flow(self, check: impl Fn(&TcpFlow) + 'static) -> Self {
+    pub fn tcp_flow(self, check: impl Fn(&TcpFlow) + 'static) -> Self {
         self.flow(move |flow| match flow {
             Flow::Tcp(flow) => check(flow),
             other => panic!("no TCP flow: {other:?}"),
         })
     }
 
-    pub(crate) fn no_flow(self) -> Self {
+    pub fn no_flow(self) -> Self {
         self.step(Step::NoFlow)
     }
 
-    pub(crate) fn draining_starts(self) -> Self {
+    pub fn draining_starts(self) -> Self {
         self.step(Step::Drains)
     }
 
     /// The session is dropped where it stands, as a person may ask for.
-    pub(crate) fn session_is_killed(self) -> Self {
+    pub fn session_is_killed(self) -> Self {
         self.step(Step::Killed)
     }
 
     /// From here on the client speaks inside TLS.
-    pub(crate) fn client_starts_tls(self, handshake: ClientHandshake) -> Self {
+    pub fn client_starts_tls(self, handshake: ClientHandshake) -> Self {
         self.step(Step::StartsTls(handshake))
     }
 
-    pub(crate) fn client_tls(self, check: impl Fn(&rustls::Connection) + 'static) -> Self {
+    pub fn client_tls(self, check: impl Fn(&rustls::Connection) + 'static) -> Self {
         self.step(Step::TlsIs(Peer::Client, Rc::new(check)))
     }
 
-    pub(crate) fn server_tls(self, check: impl Fn(&rustls::Connection) + 'static) -> Self {
+    pub fn server_tls(self, check: impl Fn(&rustls::Connection) + 'static) -> Self {
         self.step(Step::TlsIs(Peer::Server, Rc::new(check)))
     }
 
-    pub(crate) fn client_tls_fails(self, part: &str) -> Self {
+    pub fn client_tls_fails(self, part: &str) -> Self {
         self.step(Step::TlsFails(Peer::Client, part.to_owned()))
     }
 
-    pub(crate) fn server_tls_fails(self, part: &str) -> Self {
+    pub fn server_tls_fails(self, part: &str) -> Self {
         self.step(Step::TlsFails(Peer::Server, part.to_owned()))
     }
 
     /// Plays it, in every way it can be played.
-    pub(crate) fn play(mut self) {
+    pub fn play(mut self) {
         self.played = true;
         super::play::every_way(&self);
+    }
+
+    /// Plays it once, as it is written, with nobody who records flows: what a benchmark times.
+    pub fn play_untapped(mut self) {
+        self.played = true;
+        super::play::untapped(&self);
     }
 
     /// Whether the way in already says that the server is reached over TLS.

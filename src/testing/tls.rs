@@ -16,7 +16,7 @@ use crate::proto::tls::TlsSetup;
 
 /// What a client says in its hello.
 #[derive(Clone, Debug)]
-pub(crate) struct ClientHandshake {
+pub struct ClientHandshake {
     name: String,
     alpn: Vec<Vec<u8>>,
     sends_name: bool,
@@ -24,21 +24,21 @@ pub(crate) struct ClientHandshake {
 }
 
 impl ClientHandshake {
-    pub(crate) fn to(name: &str) -> Self {
+    pub fn to(name: &str) -> Self {
         Self { name: name.to_owned(), alpn: Vec::new(), sends_name: true, tls12: false }
     }
 
-    pub(crate) fn alpn(mut self, offers: &[&str]) -> Self {
+    pub fn alpn(mut self, offers: &[&str]) -> Self {
         self.alpn = offers.iter().map(|offer| offer.as_bytes().to_vec()).collect();
         self
     }
 
-    pub(crate) fn without_sni(mut self) -> Self {
+    pub fn without_sni(mut self) -> Self {
         self.sends_name = false;
         self
     }
 
-    pub(crate) fn tls12(mut self) -> Self {
+    pub fn tls12(mut self) -> Self {
         self.tls12 = true;
         self
     }
@@ -64,24 +64,24 @@ impl ClientHandshake {
 
 /// Who a server says it is.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerHandshake {
+pub struct ServerHandshake {
     name: String,
     alpn: Vec<Vec<u8>>,
     stranger: bool,
 }
 
 impl ServerHandshake {
-    pub(crate) fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         Self { name: name.to_owned(), alpn: Vec::new(), stranger: false }
     }
 
-    pub(crate) fn alpn(mut self, known: &[&str]) -> Self {
+    pub fn alpn(mut self, known: &[&str]) -> Self {
         self.alpn = known.iter().map(|name| name.as_bytes().to_vec()).collect();
         self
     }
 
     /// Its certificate is of a CA nobody knows.
-    pub(crate) fn untrusted(mut self) -> Self {
+    pub fn untrusted(mut self) -> Self {
         self.stranger = true;
         self
     }

@@ -63,14 +63,15 @@ const fn package(name: &'static str, places: &'static [&'static str]) -> Package
 /// One package, one place. A place that ends in `/` is a folder.
 #[rustfmt::skip]
 pub(crate) const PACKAGES: &[Package] = &[
-    // rustls' provider hands its algorithms to the TLS configuration
-    package("aws-lc-rs", &["src/ca/", "src/proto/tls/config.rs", "src/proto/tls/records/"]),
+    // rustls' provider hands its algorithms to the TLS configuration; chains are known by their digests; records
+    // are opened and sealed with it
+    package("aws-lc-rs", &["src/ca/", "src/proto/tls/config.rs", "src/proto/tls/records/",
+        "src/proto/tls/verified.rs"]),
     package("bytes", &["src/buf/", "src/flow/", "src/proto/", "src/store/"]),
     package("chrono", &["src/telemetry/"]),
     package("clap", &["src/cli/"]),
     package("httparse", &["src/proto/http/h1/codec/"]),
     package("io-uring", &["src/ring/"]),
-    package("mimalloc", &["src/main.rs"]),
     // the rules are a tool run by hand (and its sign of life), not the data path: they need no ring, but netlink,
     // accounts and interfaces' numbers
     package("nix", &["src/ring/", "src/redirect/apply.rs", "src/redirect/check.rs", "src/redirect/iptables.rs",
@@ -79,7 +80,8 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("rcgen", &["src/ca/"]),
     // keys and certificates in the types that rustls takes them in
     package("rustls", &["src/ca/", "src/proto/tls/codec.rs", "src/proto/tls/config.rs", "src/proto/tls/facts.rs",
-        "src/proto/tls/layer.rs", "src/proto/tls/records/", "src/proto/tls/verify.rs"]),
+        "src/proto/tls/layer.rs", "src/proto/tls/records/", "src/proto/tls/verified.rs",
+        "src/proto/tls/verify.rs"]),
     package("rustls-native-certs", &["src/proto/tls/verify.rs"]),
     package("sd-notify", &["src/engine/"]),
     package("serde", &["src/engine/", "src/redirect/"]),
@@ -118,6 +120,10 @@ pub(crate) const LOCKS: &[Exception] = &[
     except("src/connect/nested.rs", "connections between this machine and itself: twice per such connection"),
     except("src/engine/flows.rs", "the flow store, filled by the flows thread; no worker touches it"),
     except("src/engine/control.rs", "the flow store, read by the control thread; no worker touches it"),
+    except(
+        "src/proto/tls/verified.rs",
+        "chains that were verified: at most twice per handshake with a server",
+    ),
     except(
         "src/proto/tcp/layer.rs",
         "tokio's: the two directions of one session take turns at its flow's hooks",

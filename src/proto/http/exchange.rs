@@ -28,8 +28,8 @@ pub struct Exchange {
     /// `response` has run: the flow has its ending.
     responded: bool,
     card: Rc<Card>,
-    /// For the bodies in the flow.
-    charges: Vec<Charge>,
+    /// For the request's body and the response's in the flow.
+    charges: [Option<Charge>; 2],
 }
 
 /// What an addon wants to happen next.
@@ -62,7 +62,7 @@ impl Exchange {
             recorded: true,
             responded: false,
             card: session.card.clone(),
-            charges: Vec::new(),
+            charges: [None, None],
         }
     }
 
@@ -83,7 +83,7 @@ impl Exchange {
             recorded: false,
             responded: false,
             card: session.card.clone(),
-            charges: Vec::new(),
+            charges: [None, None],
         }
     }
 
@@ -166,7 +166,7 @@ impl Exchange {
         if let Some(flow) = &mut self.flow {
             flow.request.timestamp_end = Some(now);
             flow.request.content = tape.take().map(|(body, charge)| {
-                self.charges.push(charge);
+                self.charges[0] = Some(charge);
                 body
             });
             if flow.request.content.is_none() {
@@ -190,7 +190,7 @@ impl Exchange {
         {
             response.timestamp_end = Some(now);
             response.content = tape.take().map(|(body, charge)| {
-                self.charges.push(charge);
+                self.charges[1] = Some(charge);
                 body
             });
             if response.content.is_none() {
@@ -244,7 +244,8 @@ fn note_streamed(meta: &mut FlowMeta, key: &str, length: u64) {
 /// A transparent client goes where its packets went. That its Host names somebody else is worth knowing, and
 /// never an error: content networks answer for many names.
 fn note_mismatch(meta: &mut FlowMeta, session: &Session, request: &Request) {
-    let (Some(sni), Some(host)) = (&session.client.sni, request.host_header()) else { return };
+    let Some(sni) = &session.client.sni else { return };
+    let Some(host) = request.host_header() else { return };
     if !sni.eq_ignore_ascii_case(&host) {
         meta.note("authority_mismatch", MetaValue::Text(format!("SNI {sni}, Host {host}")));
     }

@@ -9,6 +9,7 @@ mod layer;
 #[cfg(test)]
 mod playbook;
 mod records;
+mod verified;
 mod verify;
 
 pub use codec::TlsCodec;

@@ -5,20 +5,46 @@ const END: &str = "-----END CERTIFICATE-----";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const BYTES_PER_LINE: usize = 48;
 
-/// A certificate's PEM text.
-pub(super) fn encode(der: &[u8]) -> String {
-    let mut text = String::with_capacity(der.len() / 3 * 4 + der.len() / BYTES_PER_LINE + 64);
-    text.push_str(BEGIN);
-    text.push('\n');
-    for line in der.chunks(BYTES_PER_LINE) {
-        for group in line.chunks(3) {
-            push_group(group, &mut text);
+/// Appends a certificate's PEM text. Every recorded flow inside TLS has several: a line at a time, without branches.
+pub(super) fn append(der: &[u8], out: &mut Vec<u8>) {
+    out.reserve(der.len() / 3 * 4 + der.len() / BYTES_PER_LINE + 64);
+    out.extend_from_slice(BEGIN.as_bytes());
+    out.push(b'\n');
+    let mut line = [b'\n'; BYTES_PER_LINE / 3 * 4 + 1];
+    let mut whole_lines = der.chunks_exact(BYTES_PER_LINE);
+    for bytes in &mut whole_lines {
+        for (group, text) in bytes.chunks_exact(3).zip(line.chunks_exact_mut(4)) {
+            text.copy_from_slice(&encoded(group[0], group[1], group[2]));
         }
-        text.push('\n');
+        out.extend_from_slice(&line);
     }
-    text.push_str(END);
-    text.push('\n');
-    text
+    let mut groups = whole_lines.remainder().chunks_exact(3);
+    for group in &mut groups {
+        out.extend_from_slice(&encoded(group[0], group[1], group[2]));
+    }
+    // n bytes take n + 1 sextets; the rest is padding
+    match groups.remainder() {
+        [one] => {
+            let [first, second, ..] = encoded(*one, 0, 0);
+            out.extend_from_slice(&[first, second, b'=', b'=']);
+        }
+        [one, two] => {
+            let [first, second, third, _] = encoded(*one, *two, 0);
+            out.extend_from_slice(&[first, second, third, b'=']);
+        }
+        _ => {}
+    }
+    if !whole_lines.remainder().is_empty() {
+        out.push(b'\n');
+    }
+    out.extend_from_slice(END.as_bytes());
+    out.push(b'\n');
+}
+
+/// Three bytes as four characters.
+fn encoded(one: u8, two: u8, three: u8) -> [u8; 4] {
+    let bits = u32::from(one) << 16 | u32::from(two) << 8 | u32::from(three);
+    [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift & 63) as usize])
 }
 
 /// The DER bytes of the first certificate in a PEM text.
@@ -52,16 +78,6 @@ pub(super) fn decode(pem: &[u8]) -> Option<Vec<u8>> {
     Some(der)
 }
 
-fn push_group(group: &[u8], text: &mut String) {
-    let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-    let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-    for index in 0..4 {
-        let sextet = bits >> (18 - 6 * index) & 63;
-        // n bytes take n + 1 sextets; the rest is padding.
-        text.push(if index <= group.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
-    }
-}
-
 fn sextet(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -76,6 +92,12 @@ fn sextet(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn encode(der: &[u8]) -> String {
+        let mut out = Vec::new();
+        append(der, &mut out);
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn every_length_comes_back() {

@@ -224,13 +224,16 @@ fn socket_address(addr: SocketAddr, transport: Transport, out: &mut Out) {
     match addr {
         SocketAddr::V6(v6) if transport == Transport::Tcp || v6.flowinfo() != 0 || v6.scope_id() != 0 => {
             tnet::write_list(out, |out| {
-                tnet::write_text(&v6.ip().to_string(), out);
+                tnet::write_shown(v6.ip(), out);
                 tnet::write_int(v6.port().into(), out);
                 tnet::write_int(v6.flowinfo().into(), out);
                 tnet::write_int(v6.scope_id().into(), out);
             });
         }
-        _ => host_port(&addr.ip().to_string(), addr.port(), out),
+        _ => tnet::write_list(out, |out| {
+            tnet::write_shown(addr.ip(), out);
+            tnet::write_int(addr.port().into(), out);
+        }),
     }
 }
 
@@ -242,7 +245,7 @@ fn host_port(host: &str, port: u16, out: &mut Out) {
 }
 
 fn certificate(der: &[u8], out: &mut Out) {
-    tnet::write_bytes(pem::encode(der).as_bytes(), out);
+    tnet::write_bytes_of(out, |out| pem::append(der, out));
 }
 
 fn http(flow: &HttpFlow, out: &mut Out) {

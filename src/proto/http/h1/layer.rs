@@ -173,20 +173,23 @@ async fn steer(session: &mut Session, talk: &mut Talk, route: &Route) {
     if !matches!(session.way, Way::Proxy) {
         return;
     }
-    let address = Some((route.host.clone(), route.port));
-    if session.server.address == address && session.server.tls == route.tls {
+    let host = route.host(session);
+    let is_there =
+        session.server.address.as_ref().is_some_and(|(name, port)| name == host && *port == route.port);
+    if is_there && session.server.tls == route.tls {
         return;
     }
+    let host = host.to_owned();
     close_server(session).await;
     (talk.server, talk.server_used) = (Inbox::default(), false);
     *session.server_mut() = crate::flow::Server { id: uuid::Uuid::new_v4(), ..Default::default() };
     let server = session.server_mut();
-    server.address = address;
     server.tls = route.tls;
     if route.tls {
-        server.sni = Some(route.host.clone());
+        server.sni = Some(host.clone());
         server.alpn_offers = vec![b"http/1.1".to_vec()];
     }
+    server.address = Some((host, route.port));
 }
 
 pub(super) async fn killed(exchange: Exchange) -> After {

@@ -19,15 +19,24 @@ use crate::proto::session::{Session, Way};
 /// Where a request goes.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) host: String,
+    /// The server that the request names; `None`: where the session goes anyway, which costs no copy of its name.
+    pub(super) host: Option<String>,
     pub(super) port: u16,
     pub(super) tls: bool,
-    /// Path with query as it is sent to the server.
-    pub(super) path: Bytes,
+    /// Path with query as it is sent to the server; `None`: the target as it came.
+    pub(super) path: Option<Bytes>,
     /// The authority as the request gave it, if its target had one.
     pub(super) authority: Bytes,
     /// The Host field that the server is to see, if not the client's.
     pub(super) host_field: Option<String>,
+}
+
+impl Route {
+    /// The server's name or address, without brackets.
+    pub(super) fn host<'a>(&'a self, session: &'a Session) -> &'a str {
+        let fixed = session.server.address.as_ref().map_or("", |(host, _)| host);
+        self.host.as_deref().unwrap_or(fixed)
+    }
 }
 
 /// A request ready to be sent.
@@ -109,7 +118,7 @@ pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Rou
     let request = &talk.request;
     let target = request.target.of(head);
     if !matches!(session.way, Way::Proxy) {
-        return fixed_route(session, target);
+        return fixed_route(session);
     }
     let bad = |reason: &str| Refusal { status: 400, reason: reason.to_owned() };
     let host_field = request.host.map(|host| host.of(head));
@@ -117,7 +126,8 @@ pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Rou
         TargetForm::Authority => {
             let (host, port) = split_authority(target).map_err(|e| bad(&e.to_string()))?;
             let authority = Bytes::copy_from_slice(target);
-            Ok(Route { host: host.into(), port, tls: false, path: Bytes::new(), authority, host_field: None })
+            let (host, path) = (Some(host.into()), Some(Bytes::new()));
+            Ok(Route { host, port, tls: false, path, authority, host_field: None })
         }
         TargetForm::Absolute => {
             let (scheme, host, port, path) =
@@ -136,10 +146,10 @@ pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Rou
             };
             let keep = host_field.is_some_and(|held| held.eq_ignore_ascii_case(authority.as_bytes()));
             Ok(Route {
-                host: host.into(),
+                host: Some(host.into()),
                 port: port.unwrap_or(default),
                 tls,
-                path,
+                path: Some(path),
                 host_field: (!keep).then(|| authority.clone()),
                 authority: authority.into(),
             })
@@ -156,24 +166,24 @@ pub(super) fn route(session: &Session, talk: &Talk, length: usize) -> Result<Rou
                     (host.to_owned(), default)
                 }
             };
-            let path = Bytes::copy_from_slice(target);
-            Ok(Route { host, port, tls: session.client.tls, path, authority: Bytes::new(), host_field: None })
+            let (host, tls) = (Some(host), session.client.tls);
+            Ok(Route { host, port, tls, path: None, authority: Bytes::new(), host_field: None })
         }
     }
 }
 
-fn fixed_route(session: &Session, target: &[u8]) -> Result<Route, Refusal> {
-    let Some((host, port)) = session.server.address.clone() else {
+fn fixed_route(session: &Session) -> Result<Route, Refusal> {
+    let Some((host, port)) = &session.server.address else {
         return Err(Refusal { status: 502, reason: "the connection's destination is unknown".into() });
     };
     let host_field = match session.way {
         Way::Reverse(scheme) if !session.services.config.keep_host_header => {
-            Some(authority_text(&host, port, if scheme.is_tls() { 443 } else { 80 }))
+            Some(authority_text(host, *port, if scheme.is_tls() { 443 } else { 80 }))
         }
         _ => None,
     };
     let tls = session.server.tls;
-    Ok(Route { host, port, tls, path: Bytes::copy_from_slice(target), authority: Bytes::new(), host_field })
+    Ok(Route { host: None, port: *port, tls, path: None, authority: Bytes::new(), host_field })
 }
 
 fn authority_text(host: &str, port: u16, default_port: u16) -> String {
@@ -192,7 +202,7 @@ pub(super) fn flow_request(
     let head = Bytes::copy_from_slice(&talk.client.peek()[..length]);
     let request = &talk.request;
     Request {
-        host: route.host.clone(),
+        host: route.host(session).to_owned(),
         port: route.port,
         method: head.slice(request.method.range()),
         scheme: match (request.connect, is_https(session, route)) {
@@ -201,7 +211,7 @@ pub(super) fn flow_request(
             (false, false) => Bytes::from_static(b"http"),
         },
         authority: route.authority.clone(),
-        path: route.path.clone(),
+        path: route.path.clone().unwrap_or_else(|| head.slice(request.target.range())),
         http_version: Bytes::from_static(request.version.as_str().as_bytes()),
         headers: sent_headers(session, request, &head, route),
         content: None,
@@ -215,7 +225,7 @@ pub(super) fn flow_request(
 pub(super) fn announce(session: &Session, talk: &Talk, exchange: &Exchange, length: usize, route: &Route) {
     let (head, request) = (&talk.client.peek()[..length], &talk.request);
     let scheme = if is_https(session, route) { "https" } else { "http" };
-    let host = request.host.map_or(route.host.as_bytes(), |host| host.of(head));
+    let host = request.host.map_or(route.host(session).as_bytes(), |host| host.of(head));
     let (method, target) = (request.method.of(head), request.target.of(head));
     session.card.begin(exchange.id(), method, scheme, host, target);
 }
@@ -340,7 +350,7 @@ fn head_from(
             write_request_head(
                 &mut out,
                 talk.request.method.of(&head),
-                &route.path,
+                route.path.as_deref().unwrap_or_else(|| talk.request.target.of(&head)),
                 talk.request.version,
                 &headers,
             )
