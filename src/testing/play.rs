@@ -238,6 +238,7 @@ impl Play<'_> {
             Step::Cuts(peer) => self.with(*peer, |end| end.close(false)),
             Step::Resets(peer) => self.with(*peer, super::peers::FarEnd::reset),
             Step::StartsTls(handshake) => self.with(Peer::Client, |end| end.start_tls(handshake.begin())),
+            Step::Leaves => self.services.draining.announce(),
             Step::Drains => self.services.draining.start(),
             Step::Killed => self.task = None,
             Step::AnswerHold(edit) => {

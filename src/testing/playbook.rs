@@ -55,6 +55,8 @@ pub(super) enum Step {
     Flow(Rc<dyn Fn(&Flow)>),
     NoFlow,
     Whatever,
+    /// Clients are asked to come back on a new connection.
+    Leaves,
     Drains,
     Killed,
     StartsTls(ClientHandshake),
@@ -109,6 +111,7 @@ impl std::fmt::Display for Step {
             Self::Flow(_) => f.write_str("flow is delivered"),
             Self::NoFlow => f.write_str("no flow is delivered"),
             Self::Whatever => f.write_str("whatever comes"),
+            Self::Leaves => f.write_str("clients are asked to come back"),
             Self::Drains => f.write_str("draining starts"),
             Self::Killed => f.write_str("session is killed"),
             Self::StartsTls(_) => f.write_str("client starts TLS"),
@@ -413,6 +416,11 @@ impl Playbook {
 
     pub(crate) fn no_flow(self) -> Self {
         self.step(Step::NoFlow)
+    }
+
+    /// From here on clients are asked to come back on a new connection.
+    pub(crate) fn leaving_is_announced(self) -> Self {
+        self.step(Step::Leaves)
     }
 
     pub(crate) fn draining_starts(self) -> Self {

@@ -28,6 +28,8 @@ pub struct Exchange {
     /// `response` has run: the flow has its ending.
     responded: bool,
     card: Rc<Card>,
+    /// The response asks the client to come back on a new connection.
+    leaving: bool,
     /// For the bodies in the flow.
     charges: Vec<Charge>,
 }
@@ -48,7 +50,9 @@ impl Exchange {
     pub fn begin(session: &Session, request: impl FnOnce(f64) -> Request) -> Self {
         let services = session.services.clone();
         let wants = services.chain.wants();
-        let flow = (wants.intersects(Hooks::HTTP) || services.outbox.wanted()).then(|| {
+        // while clients are asked to come back on a new connection, the flow is where their response is edited
+        let leaving = services.draining.is_announced();
+        let flow = (wants.intersects(Hooks::HTTP) || services.outbox.wanted() || leaving).then(|| {
             let now = services.now();
             let request = request(now);
             let mut meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
@@ -62,6 +66,7 @@ impl Exchange {
             recorded: true,
             responded: false,
             card: session.card.clone(),
+            leaving: false,
             charges: Vec::new(),
         }
     }
@@ -83,6 +88,7 @@ impl Exchange {
             recorded: false,
             responded: false,
             card: session.card.clone(),
+            leaving: false,
             charges: Vec::new(),
         }
     }
@@ -97,9 +103,10 @@ impl Exchange {
         self.flow.as_deref_mut()
     }
 
-    /// Whether addons may have changed what the flow says: then it is what goes out, not the bytes that came.
+    /// Whether what the flow says may have been changed, by addons or by us: then it is what goes out, not the bytes
+    /// that came.
     pub fn is_editable(&self) -> bool {
-        self.flow.is_some() && self.wants.intersects(Hooks::HTTP)
+        self.flow.is_some() && (self.wants.intersects(Hooks::HTTP) || self.leaving)
     }
 
     /// Whether somebody may change bodies of requests, or of responses.
@@ -109,7 +116,7 @@ impl Exchange {
 
     /// A tape for a body that is streamed.
     pub fn tape(&self) -> BodyTape {
-        if self.flow.is_none() {
+        if self.flow.is_none() || !(self.services.outbox.wanted() || self.wants.intersects(Hooks::HTTP)) {
             return BodyTape::counting();
         }
         let config = &self.services.config;
@@ -172,8 +179,11 @@ impl Exchange {
 
     /// The response's head has come.
     pub fn response_begun(&mut self, response: impl FnOnce(f64) -> Response) {
-        if let Some(flow) = &mut self.flow {
-            flow.response = Some(response(self.services.now()));
+        let Some(flow) = &mut self.flow else { return };
+        let response = flow.response.insert(response(self.services.now()));
+        if self.services.draining.is_announced() && response.status_code != 101 {
+            self.leaving = true;
+            ask_to_come_back(&mut response.headers);
         }
     }
 
@@ -230,6 +240,17 @@ impl Drop for Exchange {
             self.services.outbox.deliver(Flow::Http(flow));
         }
     }
+}
+
+/// `close` in the Connection field, beside what else it names (RFC 9112 §9.6).
+fn ask_to_come_back(headers: &mut Headers) {
+    let said = headers.get("connection").unwrap_or_default();
+    let named = said.split(',').map(str::trim).filter(|option| {
+        !option.is_empty() && !["close", "keep-alive"].iter().any(|word| option.eq_ignore_ascii_case(word))
+    });
+    let options: Vec<&str> = named.chain(["close"]).collect();
+    headers.remove("keep-alive");
+    headers.set("Connection", options.join(", "));
 }
 
 fn note_streamed(meta: &mut FlowMeta, key: &str, length: u64) {
