@@ -45,6 +45,8 @@ pub enum Request {
     },
     /// Finish what is under way and exit.
     Drain,
+    /// Hand over to a new process of the program now on disk, then drain.
+    Upgrade,
     /// What the workers do.
     Workers,
 }
@@ -98,8 +100,13 @@ pub(super) struct Control {
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
     pub(super) events: broadcast::Sender<Reply>,
     pub(super) drain: Rc<Notify>,
+    /// Whoever asks for an upgrade hears here what came of it.
+    upgrades: mpsc::Sender<Asked>,
     wanted: Arc<Wanted>,
 }
+
+/// Somebody who asked for an upgrade.
+pub(super) type Asked = oneshot::Sender<Result<String, String>>;
 
 impl Control {
     pub(super) fn new(
@@ -107,8 +114,9 @@ impl Control {
         store: Option<Arc<Mutex<FlowStore>>>,
         events: broadcast::Sender<Reply>,
         wanted: Arc<Wanted>,
-    ) -> Rc<Self> {
-        Rc::new(Self { workers, store, events, drain: Rc::new(Notify::new()), wanted })
+    ) -> (Rc<Self>, mpsc::Receiver<Asked>) {
+        let (upgrades, asked) = mpsc::channel(1);
+        (Rc::new(Self { workers, store, events, drain: Rc::new(Notify::new()), upgrades, wanted }), asked)
     }
 
     /// Tells everybody who listens to events.
@@ -120,8 +128,28 @@ impl Control {
 /// The socket's file, removed when dropped.
 pub(super) struct SocketFile(PathBuf);
 
+impl SocketFile {
+    /// The file of a socket that was handed to us.
+    pub(super) fn of(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// It is somebody else's now.
+    pub(super) fn leave(mut self) -> Option<Self> {
+        self.0 = PathBuf::new();
+        None
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() {
+            return;
+        }
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -215,6 +243,13 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
             control.drain.notify_one();
             Ok(())
         }
+        Request::Upgrade => {
+            let answer = match upgrade(control).await {
+                Ok(note) => Reply::Done { count: 1, note: Some(note) },
+                Err(reason) => Reply::Error { reason },
+            };
+            say(&mut writer, &answer).await
+        }
         Request::Events => {
             let mut events = control.events.subscribe();
             let _listening = control.wanted.listen();
@@ -236,6 +271,14 @@ async fn say(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::Re
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     writer.write_all(&line).await
+}
+
+async fn upgrade(control: &Control) -> Result<String, String> {
+    let (done, answer) = oneshot::channel();
+    if control.upgrades.try_send(done).is_err() {
+        return Err("this process is being replaced, or is ending, already".into());
+    }
+    answer.await.unwrap_or_else(|_| Err("this process is ending".into()))
 }
 
 async fn kill(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
 use super::outbox::{BATCH_MS, Backlog, WorkerOutbox};
@@ -25,7 +25,7 @@ use crate::proto::budget::Budget;
 use crate::proto::session::{Card, count};
 use crate::proto::tls::{TlsContexts, TlsSetup};
 use crate::proto::{Counters, Drain, Services};
-use crate::ring::{ConnectOptions, Ring, RingOptions, TcpListener, runtime, spawn};
+use crate::ring::{ConnectOptions, Ring, RingOptions, TcpListener, TcpStream, runtime, sockopt, spawn};
 
 /// Buffers a session may hold at once: one on its way in each direction, and one more queued to be sent.
 const BUFFERS_PER_SESSION: usize = 4;
@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub(super) cpu: Option<usize>,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<(Arc<ModeSpec>, OwnedFd)>,
+    /// Accept at once; else when told.
+    pub(super) accepts: bool,
     /// Open sessions of all workers, and the most there may be.
     pub(super) open_total: Arc<AtomicUsize>,
     pub(super) sessions_max: usize,
@@ -72,6 +74,11 @@ struct Worker {
     open_total: Arc<AtomicUsize>,
     sessions_max: usize,
     cards: RefCell<HashMap<Uuid, Rc<Card>>>,
+    /// Whether listeners are to accept.
+    gate: watch::Sender<bool>,
+    /// Listeners that do.
+    accepting: Cell<usize>,
+    paused: Notify,
 }
 
 /// Runs a worker on this thread until it is drained.
@@ -120,6 +127,9 @@ async fn serve(plan: Plan, ring: Ring) {
         open_total: plan.open_total,
         sessions_max: plan.sessions_max,
         cards: RefCell::default(),
+        gate: watch::Sender::new(plan.accepts),
+        accepting: Cell::new(0),
+        paused: Notify::new(),
     });
     spawn(tick(worker.services.timers.clone()));
     spawn(empty_outbox(worker.outbox.clone()));
@@ -132,6 +142,11 @@ async fn serve(plan: Plan, ring: Ring) {
         match message {
             ToWorker::Ping(answer) => drop(answer.send(())),
             ToWorker::Report(answer) => drop(answer.send(worker.report())),
+            ToWorker::Accept { on, done } => {
+                worker.set_accepting(on).await;
+                let _ = done.send(());
+            }
+            ToWorker::Announce => worker.services.draining.announce(),
             ToWorker::Kill { id, done } => drop(done.send(worker.kill(id))),
             ToWorker::Drain { within_ms } => {
                 worker.drain(within_ms).await;
@@ -161,34 +176,64 @@ async fn empty_outbox(outbox: Rc<WorkerOutbox>) {
     }
 }
 
+/// Accepts while the gate is open.
 async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener) {
     let services = worker.services.clone();
+    let mut gate = worker.gate.subscribe();
     loop {
-        let tcp = tokio::select! {
+        tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
             () = services.draining.started() => return,
-        };
-        let tcp = match tcp {
-            Ok(tcp) => tcp,
-            Err(error) => {
-                tracing::warn!("accepting failed: {error}");
-                services.timers.sleep(ACCEPT_PAUSE_MS).await;
-                continue;
-            }
-        };
-        let permit = Permit::take(&worker);
-        if worker.open_total.load(Ordering::Relaxed) > worker.sessions_max {
-            count(&services.counters.connections_refused);
-            tcp.reset_on_close();
-            continue;
+            open = gate.wait_for(|open| *open) => if open.is_err() { return },
         }
-        count(&services.counters.connections);
-        spawn(session(worker.clone(), mode.clone(), tcp, permit));
+        if let Err(error) = sockopt::start_listening(listener.as_fd()) {
+            tracing::error!("worker {} cannot listen: {error}", worker.id);
+        }
+        worker.accepting.set(worker.accepting.get() + 1);
+        tokio::select! {
+            biased;
+            () = take_all(&worker, &mode, &listener) => {}
+            () = services.draining.started() => {}
+            _ = gate.wait_for(|open| !*open) => {}
+        }
+        listener.pause().await;
+        while let Some(accepted) = listener.accepted() {
+            if let Ok(tcp) = accepted {
+                admit(&worker, &mode, tcp);
+            }
+        }
+        worker.accepting.set(worker.accepting.get() - 1);
+        worker.paused.notify_one();
     }
 }
 
-async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpStream, permit: Permit) {
+/// Takes every connection that comes. Dropped in between, it loses none.
+async fn take_all(worker: &Rc<Worker>, mode: &Arc<ModeSpec>, listener: &TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok(tcp) => admit(worker, mode, tcp),
+            Err(error) => {
+                tracing::warn!("accepting failed: {error}");
+                count(&worker.services.counters.accept_errors);
+                worker.services.timers.sleep(ACCEPT_PAUSE_MS).await;
+            }
+        }
+    }
+}
+
+/// Starts a session, if there is room for one.
+fn admit(worker: &Rc<Worker>, mode: &Arc<ModeSpec>, tcp: TcpStream) {
+    let permit = Permit::take(worker);
+    if worker.open_total.load(Ordering::Relaxed) > worker.sessions_max {
+        count(&worker.services.counters.connections_refused);
+        tcp.reset_on_close();
+        return;
+    }
+    count(&worker.services.counters.connections);
+    spawn(session(worker.clone(), mode.clone(), tcp, permit));
+}
+
+async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: TcpStream, permit: Permit) {
     let session = match mode::enter(&mode, tcp, &worker.services).await {
         Ok(session) => session,
         Err(mode::NotTaken::Gone(_)) => return,
@@ -230,6 +275,14 @@ impl Worker {
             ring_overflows: self.ring.overflows(),
             counters: counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             sessions: sessions.collect(),
+        }
+    }
+
+    /// Opens or closes the gate; when this ends, every listener has heard.
+    async fn set_accepting(&self, on: bool) {
+        self.gate.send_replace(on);
+        while !on && self.accepting.get() > 0 {
+            self.paused.notified().await;
         }
     }
 

@@ -134,6 +134,8 @@ counters! {
     connections_refused,
     /// Connections refused by policy or as loops.
     connections_denied,
+    /// Attempts to accept a connection that failed, for want of descriptors or memory.
+    accept_errors,
     /// HTTP requests.
     requests,
     /// Handshakes done with clients.

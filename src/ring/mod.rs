@@ -5,6 +5,7 @@
 //! socket, everything queued in one scheduler pass submitted by one system call.
 
 pub mod cpu;
+pub mod handover;
 pub mod ifaces;
 pub mod probe;
 pub mod process;
