@@ -48,6 +48,9 @@ pub(crate) enum ToWorker {
 pub struct WorkerReport {
     /// Which worker.
     pub worker: usize,
+    /// Of which process.
+    #[serde(default)]
+    pub pid: u32,
     /// Open client connections.
     pub connections_open: usize,
     /// Buffers held by sessions.

@@ -269,6 +269,7 @@ impl Worker {
         let counters = self.services.counters.all();
         WorkerReport {
             worker: self.id,
+            pid: std::process::id(),
             connections_open: self.open.get(),
             buffers_in_use: self.ring.buffers_in_use(),
             ring_ops: self.ring.ops_in_flight(),

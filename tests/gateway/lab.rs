@@ -14,6 +14,7 @@
 //! `let lab = Lab::new(); let daemon = lab.start_ringtap(&[..]); lab.redirect("tproxy"); lab.client().curl([..])`.
 
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod flows;
 pub(crate) mod origin;

@@ -24,3 +24,4 @@ mod stalled_readers;
 mod start_failures;
 mod the_lab_itself;
 mod unasked;
+mod upgrade;

@@ -91,6 +91,10 @@ impl Daemon {
         self.process.stderr()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub(crate) fn rss_kb(&self) -> u64 {
         self.status_kb("VmRSS:")
     }
