@@ -19,6 +19,7 @@ pub(crate) mod daemon;
 pub(crate) mod flows;
 pub(crate) mod origin;
 pub(crate) mod process;
+pub(crate) mod report;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

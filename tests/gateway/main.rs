@@ -20,6 +20,7 @@ mod reverse;
 mod right_bytes;
 mod same_port;
 mod shutdown;
+mod soak;
 mod stalled_readers;
 mod start_failures;
 mod the_lab_itself;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::lab::crowd::{Deeds, Way, crowd};
 use crate::lab::daemon::{Daemon, TRANSPARENT, ringtap_binary};
 use crate::lab::origin::Sum;
+use crate::lab::report::Report;
 use crate::lab::{Lab, Place, eventually, flows, text};
 
 #[test]
@@ -237,23 +238,8 @@ struct Successor {
 
 impl Successor {
     fn of(lab: &Lab) -> Successor {
-        let socket = lab.confdir().join("control.sock");
-        let said = lab.ringtap(&["ctl", "workers", "--json", "--socket", &text(&socket)]).succeeded().stdout;
-        let lines = said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
-        let workers: Vec<_> = lines.filter(|line| line["kind"] == "worker").collect();
-        let taken = |worker: &serde_json::Value| {
-            let counters = worker["counters"].as_array().expect("counters").iter();
-            counters
-                .filter(|counter| counter[0] == "connections")
-                .filter_map(|counter| counter[1].as_u64())
-                .sum()
-        };
-        Successor {
-            pid: u32::try_from(workers[0]["pid"].as_u64().expect("a process")).expect("a process"),
-            workers: workers.len(),
-            connections: workers.iter().map(taken).collect(),
-            socket,
-        }
+        let Report { pid, workers, taken, .. } = Report::of(lab);
+        Successor { pid, workers, connections: taken, socket: lab.confdir().join("control.sock") }
     }
 
     /// Waits for it.

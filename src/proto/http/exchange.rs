@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::budget::Charge;
-use crate::proto::session::{Card, Services, Session};
+use crate::proto::session::{Card, Services, Session, count};
 
 use super::tape::BodyTape;
 
@@ -27,6 +27,9 @@ pub struct Exchange {
     recorded: bool,
     /// `response` has run: the flow has its ending.
     responded: bool,
+    /// The response has come whole and was sent on.
+    complete: bool,
+    failed: bool,
     card: Rc<Card>,
     /// The response asks the client to come back on a new connection.
     leaving: bool,
@@ -65,6 +68,8 @@ impl Exchange {
             wants,
             recorded: true,
             responded: false,
+            complete: false,
+            failed: false,
             card: session.card.clone(),
             leaving: false,
             charges: Vec::new(),
@@ -87,6 +92,8 @@ impl Exchange {
             wants,
             recorded: false,
             responded: false,
+            complete: false,
+            failed: false,
             card: session.card.clone(),
             leaving: false,
             charges: Vec::new(),
@@ -206,6 +213,7 @@ impl Exchange {
 
     /// The exchange is complete: the flow goes to whoever records.
     pub fn finish(mut self) {
+        self.complete = !self.failed;
         if let Some(mut flow) = self.flow.take()
             && self.recorded
         {
@@ -216,6 +224,7 @@ impl Exchange {
 
     /// The exchange failed.
     pub async fn fail(mut self, reason: &str) {
+        self.failed = true;
         let now = self.services.now();
         if let Some(flow) = &mut self.flow {
             flow.meta.error = Some(crate::flow::Error { msg: reason.to_owned(), timestamp: now });
@@ -231,6 +240,10 @@ impl Drop for Exchange {
     /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
     fn drop(&mut self) {
         self.card.done();
+        let counters = &self.services.counters;
+        // a CONNECT has no response of its own to be complete
+        let answered = self.complete || !self.recorded;
+        count(if answered { &counters.responses } else { &counters.request_errors });
         if let Some(mut flow) = self.flow.take()
             && self.recorded
         {

@@ -88,13 +88,6 @@ impl Kept {
         }
         Ok(!field("connection:").is_some_and(|options| options.contains("close")))
     }
-
-    pub(crate) fn socket(self) -> TcpStream {
-        match self.wire {
-            Wire::Plain(socket) => socket,
-            Wire::Secure(stream) => stream.sock,
-        }
-    }
 }
 
 impl Read for Wire {
@@ -149,7 +142,8 @@ impl Deeds {
         self.answered.load(Ordering::Relaxed)
     }
 
-    fn note(&self, what: &str, result: io::Result<bool>) -> bool {
+    /// Counts an answer or keeps a failure; says whether the connection may be used again.
+    pub(crate) fn note(&self, what: &str, result: io::Result<bool>) -> bool {
         match result {
             Ok(more) => {
                 self.answered.fetch_add(1, Ordering::Relaxed);
