@@ -91,6 +91,7 @@ pub(super) fn run(plan: Plan) {
     let options = RingOptions {
         buffers_max: plan.sessions_max * BUFFERS_PER_SESSION + BUFFERS_SPARE,
         buffers_idle_max: BUFFERS_IDLE_MAX,
+        ..RingOptions::default()
     };
     let ready = plan.ready.clone();
     if let Err(error) = runtime::run(options, |ring| serve(plan, ring)) {

@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_paused_listener_leaves_new_connections_to_others() {
-        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
+        let options = RingOptions::default();
         let done = runtime::run(options, |ring| async move {
             let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
             let addr = socket.local_addr().expect("its address");

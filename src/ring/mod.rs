@@ -12,6 +12,8 @@ pub mod process;
 pub mod runtime;
 pub mod sockopt;
 
+#[cfg(test)]
+mod faults;
 mod listener;
 mod provided;
 mod tcp;
