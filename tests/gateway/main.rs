@@ -11,6 +11,7 @@ mod bulk;
 mod certificate;
 mod crash;
 mod errors;
+mod limits;
 mod load;
 mod raw_tcp;
 mod recording;

@@ -24,7 +24,7 @@ fn mixed_load_leaves_nothing_behind() {
     let patience =
         ["--set", "tcp_timeout=15", "--set", "response_timeout=15", "--set", "keepalive_timeout=15"];
     let mut daemon = lab.start_ringtap(&[&TRANSPARENT[..], &patience].concat());
-    lab.redirect("redirect");
+    lab.redirect_with("redirect", &["--on-failure", "closed"]);
     let load = Load::new(&lab);
     let mut samples = Vec::new();
     std::thread::scope(|scope| {

@@ -118,7 +118,11 @@ fn head_of(wire: &mut impl Read) -> io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        if wire.read(&mut byte)? == 0 {
+        let read = match wire.read(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
             let came = String::from_utf8_lossy(&head).into_owned();
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("the end, after {came:?}")));
         }

@@ -112,6 +112,13 @@ impl Daemon {
         fs::read_dir(self.proc("fd")).expect("list ringtap's files").count()
     }
 
+    /// The number of the file it would open next.
+    pub(crate) fn lowest_free_fd(&self) -> usize {
+        let fds = fs::read_dir(self.proc("fd")).expect("list ringtap's files").flatten();
+        let open: Vec<usize> = fds.filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
+        (0..).find(|number| !open.contains(number)).expect("some number is free")
+    }
+
     #[track_caller]
     pub(crate) fn must_be_alive(&mut self) {
         let ended = self.process.ended();
