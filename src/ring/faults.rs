@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{SockRef, Socket};
@@ -232,4 +233,47 @@ fn a_long_message_to_a_slow_reader_arrives_whole_and_in_order() {
         assert!(reader.join().expect("no panic") == expected, "the bytes arrive as they were sent");
         serve(&live).await;
     });
+}
+
+/// Set in the process that plays alone.
+const ALONE: &str = "RINGTAP_TEST_PLAYS_ALONE";
+
+/// The limit of open files is a process' own: this plays in one without other tests.
+#[test]
+fn without_descriptors_accepting_and_connecting_fail_and_go_on_later() {
+    if std::env::var_os(ALONE).is_some() {
+        return on_a_ring(RingOptions::default(), out_of_descriptors);
+    }
+    let name = "ring::faults::without_descriptors_accepting_and_connecting_fail_and_go_on_later";
+    let this = std::env::current_exe().expect("this program");
+    let alone =
+        std::process::Command::new(this).args(["--exact", name]).env(ALONE, "1").output().expect("started");
+    let said = String::from_utf8_lossy(&alone.stdout).into_owned() + &String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn out_of_descriptors(ring: Ring) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let live = pair(&ring);
+    let socket = StdListener::bind("127.0.0.1:0").expect("a listener");
+    let to = socket.local_addr().expect("its address");
+    let listener = TcpListener::new(&ring, socket.into());
+    let client = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit");
+    let next = std::fs::File::open("/dev/null").expect("opened").as_raw_fd();
+    setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(next).expect("a number"), hard).expect("a lower limit");
+
+    client.connect(&to.into()).expect("the kernel completes it");
+    for _ in 0..3 {
+        let error = listener.accept().await.map(drop).expect_err("no descriptor is left");
+        assert_eq!(error.raw_os_error(), Some(nix::libc::EMFILE));
+        let error = TcpStream::connect(&ring, to, ConnectOptions::default()).await.map(drop);
+        assert_eq!(error.expect_err("no descriptor is left").raw_os_error(), Some(nix::libc::EMFILE));
+        serve(&live).await;
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit as it was");
+    listener.accept().await.expect("who waited is taken");
+    TcpStream::connect(&ring, to, ConnectOptions::default()).await.expect("connected");
+    listener.pause().await;
+    serve(&live).await;
 }

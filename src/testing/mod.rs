@@ -1,5 +1,6 @@
 //! What tests talk through: dialogues played by the real conversation code over in-memory connections.
 
+mod faults;
 mod listener;
 mod peers;
 mod play;

@@ -15,10 +15,11 @@ use crate::config::ReverseScheme;
 use crate::flow::{Flow, HttpFlow, TcpFlow};
 use crate::hooks::{Addon, Hook, Hooks, Subject};
 use crate::proto::Way;
+use crate::stream::Fault;
 
 /// One end of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     Client,
     /// The one connected to last.
     Server,
@@ -160,6 +161,8 @@ pub(crate) struct Playbook {
     pub(super) trusts_origin: bool,
     pub(super) only_as_written: bool,
     pub(super) loose: bool,
+    /// What goes wrong on our end of a peer's connection.
+    pub(super) fault: Option<(Peer, Fault)>,
     played: bool,
 }
 
@@ -182,6 +185,7 @@ impl Playbook {
             trusts_origin: false,
             only_as_written: false,
             loose: false,
+            fault: None,
             played: false,
         }
     }
@@ -271,6 +275,14 @@ impl Playbook {
         self
     }
 
+    /// Something goes wrong on our end of that peer's connection. The script then says only what peers send: what comes
+    /// of it is not compared, but must hold of every session: it ends, each flow ends once, no buffer stays out.
+    pub(crate) fn with_fault(mut self, peer: Peer, fault: Fault) -> Self {
+        self.fault = Some((peer, fault));
+        self
+    }
+
+    /// Outputs may come before the script asks for them.
     /// Outputs may come before the script asks for them.
     pub(crate) fn loosely(mut self) -> Self {
         self.loose = true;
