@@ -114,7 +114,7 @@ impl Load {
 
     /// Bytes that are no protocol at all, or the wrong one.
     fn garbage(&self, number: usize) -> std::io::Result<()> {
-        let port = if number % 2 == 0 { 80 } else { 443 };
+        let port = if number.is_multiple_of(2) { 80 } else { 443 };
         let mut socket = connect(&address("odd.test", 4), port, Duration::from_secs(10))?;
         let mut seed = number as u64 | 1;
         let noise = std::iter::repeat_with(|| {
@@ -130,7 +130,7 @@ impl Load {
             _ => {}
         }
         socket.write_all(&bytes)?;
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             reset(socket);
             return Ok(());
         }
