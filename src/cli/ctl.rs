@@ -18,13 +18,7 @@ pub(super) fn command() -> Command {
         .about("Ask or tell a running ringtap through its control socket")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(
-            Arg::new("socket")
-                .long("socket")
-                .value_name("PATH")
-                .global(true)
-                .help("The control socket [default: ~/.ringtap/control.sock]"),
-        )
+        .arg(socket().global(true))
         .subcommand(
             Command::new("flows").about("List finished flows, the newest first").arg(json()).arg(
                 Arg::new("limit")
@@ -50,6 +44,33 @@ pub(super) fn command() -> Command {
         .subcommand(Command::new("drain").about("Finish what is under way, then exit").arg(json()))
 }
 
+/// Which ringtap is meant.
+fn socket() -> Arg {
+    Arg::new("socket")
+        .long("socket")
+        .value_name("PATH")
+        .help("The control socket [default: ~/.ringtap/control.sock]")
+}
+
+/// The command that replaces a running ringtap.
+pub(super) fn upgrade_command() -> Command {
+    Command::new("upgrade")
+        .about("Replace a running ringtap by the program now on disk, without losing a connection")
+        .long_about(
+            "Replace a running ringtap by the program now on disk, without losing a connection.\n\n\
+             The running one starts that program by the path it was started with itself, with its own arguments and \
+             environment (a file named with --config is read anew), hands it the listening sockets, stops accepting \
+             once it is ready, and finishes what is under way until drain_timeout. If the new one does not come up, \
+             the running one goes on, and the reason is printed.",
+        )
+        .arg(socket())
+}
+
+/// Does that.
+pub(super) fn upgrade(matches: &ArgMatches) -> ExitCode {
+    tell(matches, &Request::Upgrade, false)
+}
+
 /// Does it.
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let Some((name, sub)) = matches.subcommand() else { return ExitCode::from(USAGE) };
@@ -63,12 +84,16 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
         }
         _ => Request::Drain,
     };
-    let path = match sub.get_one::<String>("socket").or_else(|| matches.get_one::<String>("socket")) {
+    tell(sub, &request, is_set(sub, "json"))
+}
+
+fn tell(matches: &ArgMatches, request: &Request, json: bool) -> ExitCode {
+    let path = match matches.get_one::<String>("socket") {
         Some(path) => PathBuf::from(path),
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
             .join(".ringtap/control.sock"),
     };
-    match ask(&path, &request, is_set(sub, "json")) {
+    match ask(&path, request, json) {
         Ok(code) => code,
         Err(error) => {
             eprintln!(

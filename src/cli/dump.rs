@@ -166,6 +166,7 @@ fn dumper(config: &Config) -> Dumper {
 }
 
 fn fail(reason: &str) -> ExitCode {
+    engine::refuse_takeover(reason);
     eprintln!("ringtap: {reason}");
     ExitCode::from(USAGE)
 }

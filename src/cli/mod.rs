@@ -9,15 +9,24 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use crate::engine;
+
 /// Exit code for what the operator can mend: a wrong flag, a port in use, a missing right.
 const USAGE: u8 = 2;
 
 /// Understands the command line and does what it says.
 pub fn main() -> ExitCode {
-    let matches = command().get_matches();
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            engine::refuse_takeover(error.to_string().lines().next().unwrap_or_default());
+            error.exit()
+        }
+    };
     match matches.subcommand() {
         Some(("dump", matches)) => dump::run(matches),
         Some(("ctl", matches)) => ctl::run(matches),
+        Some(("upgrade", matches)) => ctl::upgrade(matches),
         Some(("redirect", matches)) => report(redirect::run(matches)),
         _ => ExitCode::from(USAGE),
     }
@@ -43,6 +52,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(dump::command())
         .subcommand(ctl::command())
+        .subcommand(ctl::upgrade_command())
         .subcommand(redirect::command())
 }
 

@@ -47,6 +47,8 @@ pub enum Request {
     },
     /// Finish what is under way and exit.
     Drain,
+    /// Hand over to a new process of the program now on disk, then drain.
+    Upgrade,
     /// What the workers do.
     Workers,
 }
@@ -105,8 +107,13 @@ pub(super) struct Control {
     pub(super) gauge: Gauge,
     /// Events that readers were too slow for.
     pub(super) events_lost: Cell<u64>,
+    /// Whoever asks for an upgrade hears here what came of it.
+    upgrades: mpsc::Sender<Asked>,
     wanted: Arc<Wanted>,
 }
+
+/// Somebody who asked for an upgrade.
+pub(super) type Asked = oneshot::Sender<Result<String, String>>;
 
 impl Control {
     pub(super) fn new(
@@ -115,9 +122,10 @@ impl Control {
         events: broadcast::Sender<Reply>,
         wanted: Arc<Wanted>,
         gauge: Gauge,
-    ) -> Rc<Self> {
+    ) -> (Rc<Self>, mpsc::Receiver<Asked>) {
+        let (upgrades, asked) = mpsc::channel(1);
         let (drain, events_lost) = (Rc::new(Notify::new()), Cell::new(0));
-        Rc::new(Self { workers, store, events, drain, gauge, events_lost, wanted })
+        (Rc::new(Self { workers, store, events, drain, gauge, events_lost, upgrades, wanted }), asked)
     }
 
     /// Tells everybody who listens to events.
@@ -129,8 +137,28 @@ impl Control {
 /// The socket's file, removed when dropped.
 pub(super) struct SocketFile(PathBuf);
 
+impl SocketFile {
+    /// The file of a socket that was handed to us.
+    pub(super) fn of(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// It is somebody else's now.
+    pub(super) fn leave(mut self) -> Option<Self> {
+        self.0 = PathBuf::new();
+        None
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() {
+            return;
+        }
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -226,6 +254,13 @@ async fn talk(stream: UnixStream, control: &Control) -> io::Result<()> {
             control.drain.notify_one();
             Ok(())
         }
+        Request::Upgrade => {
+            let answer = match upgrade(control).await {
+                Ok(note) => Reply::Done { count: 1, note: Some(note) },
+                Err(reason) => Reply::Error { reason },
+            };
+            say(&mut writer, &answer).await
+        }
         Request::Events => {
             let mut events = control.events.subscribe();
             let _listening = control.wanted.listen();
@@ -248,6 +283,14 @@ async fn say(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::Re
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     writer.write_all(&line).await
+}
+
+async fn upgrade(control: &Control) -> Result<String, String> {
+    let (done, answer) = oneshot::channel();
+    if control.upgrades.try_send(done).is_err() {
+        return Err("this process is being replaced, or is ending, already".into());
+    }
+    answer.await.unwrap_or_else(|_| Err("this process is ending".into()))
 }
 
 async fn kill(

@@ -38,17 +38,22 @@ pub(super) struct Sinks {
 }
 
 impl Sinks {
-    /// What the configuration asks for.
+    /// What the configuration asks for. A recording that `goes_on` is another process' as well: it is appended to,
+    /// whatever was written before its name.
     ///
     /// # Errors
     /// The recording cannot be opened.
-    pub(super) fn open(config: &Config, show: Option<Show>) -> Result<Self, String> {
-        let recorder = match &config.save_stream_file {
-            Some(path) => {
-                Some(RecorderFile::open(path).map_err(|e| format!("option 'save_stream_file': {e}"))?)
-            }
-            None => None,
+    pub(super) fn open(
+        config: &Config,
+        show: Option<Show>,
+        goes_on: impl FnOnce(&str) -> bool,
+    ) -> Result<Self, String> {
+        let open = |path: &String| {
+            let appended = !path.starts_with('+') && goes_on(path);
+            let spec = if appended { format!("+{path}") } else { path.clone() };
+            RecorderFile::open(&spec).map_err(|e| format!("option 'save_stream_file': {e}"))
         };
+        let recorder = config.save_stream_file.as_ref().map(open).transpose()?;
         let store =
             (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
         let (events, _) = broadcast::channel(EVENTS_MAX);

@@ -46,7 +46,7 @@ impl Pulse {
         while seen.get(1).is_some_and(|(at, _)| *at + BUSY_WINDOW_MS <= now) {
             seen.pop_front();
         }
-        seen.push_back((now, self.workers.iter().map(Busy::total).collect()));
+        seen.push_back((now, self.workers.iter().map(|busy| busy.total()).collect()));
     }
 
     /// A worker's busy time so far, in seconds, and the part of the last seconds that it was busy.

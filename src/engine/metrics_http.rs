@@ -1,8 +1,6 @@
 //! Metrics over HTTP (`metrics_addr`), for Prometheus and its kin: `GET /metrics`, and nothing else. Served by the
 //! control thread; a request is bounded in size and time, and so are those who ask at once.
 
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,16 +27,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The exposition format, as its specification names it.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Listens; the runtime takes it over later.
-///
-/// # Errors
-/// What the kernel says.
-pub(super) fn listen(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
 
 /// Serves for ever.
 pub(super) async fn serve(listener: TcpListener, control: Rc<Control>) {

@@ -6,13 +6,16 @@ mod heart;
 mod measure;
 mod metrics_http;
 mod outbox;
+mod oversee;
 mod slack;
 mod start;
+mod upgrade;
 mod worker;
 
 pub use control::{Reply, Request};
 pub use flows::Show;
 pub use start::{EngineError, run};
+pub use upgrade::refuse_takeover;
 
 /// What the control thread says to a worker.
 pub(crate) enum ToWorker {
@@ -21,6 +24,15 @@ pub(crate) enum ToWorker {
         /// Milliseconds.
         within_ms: u64,
     },
+    /// Let listeners accept, or leave new connections to whoever else has the sockets.
+    Accept {
+        /// Whether.
+        on: bool,
+        /// It is so.
+        done: tokio::sync::oneshot::Sender<()>,
+    },
+    /// Ask clients to come back on a new connection, and go on serving those that do not.
+    Announce,
     /// Are you there?
     Ping(tokio::sync::oneshot::Sender<()>),
     /// End sessions: of one client connection, or all.
@@ -44,6 +56,9 @@ pub(crate) enum ToWorker {
 pub struct WorkerReport {
     /// Which worker.
     pub worker: usize,
+    /// Of which process.
+    #[serde(default)]
+    pub pid: u32,
     /// Open client connections.
     pub connections_open: usize,
     /// Buffers held by sessions.

@@ -5,29 +5,29 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::control::{self, Control};
-use super::heart::{BEAT, Heart};
+use super::control::Control;
 use super::measure::{Gauge, Pulse};
 use super::outbox::{Backlog, Wanted};
-use super::slack::Slack;
-use super::{Show, ToWorker, flows, metrics_http, worker};
+use super::oversee::{Overseer, oversee};
+use super::upgrade::{Inheritance, Listener, Program};
+use super::{Show, ToWorker, flows, worker};
 use crate::ca::{Authority, CaError, LeafCache, Origin};
 use crate::clock::Clock;
 use crate::config::{Config, ModeSpec, Workers};
 use crate::connect::{Policy, SharedPolicy, SourceAddrs, SourceError};
+use crate::flow::Flow;
 use crate::hooks::AddonFactory;
 use crate::proto::tls::{TlsSetup, TlsSetupError};
 use crate::ring::runtime::Busy;
-use crate::ring::{cpu, ifaces, probe, process, sockopt};
+use crate::ring::{cpu, handover, ifaces, probe, process, sockopt};
 
 /// `SO_MARK` of our connections to servers; redirect rules leave them alone.
 pub(super) const UPSTREAM_MARK: u32 = 0x5254_0000;
@@ -37,8 +37,6 @@ const FDS_RESERVED: u64 = 128;
 const FDS_PER_SESSION: u64 = 2;
 /// Messages that may wait for a worker.
 const MAILBOX_MAX: usize = 64;
-/// How often the machine's own addresses are looked up again.
-const ADDRESSES_EVERY: u32 = 20;
 
 /// Why ringtap does not start. One line that names the thing and its mend.
 #[derive(Debug, Error)]
@@ -97,6 +95,9 @@ pub enum EngineError {
         /// Why not.
         reason: String,
     },
+    /// Taking over from another process.
+    #[error("taking over from the running ringtap: {0}")]
+    Takeover(io::Error),
     /// Something of the system's.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -108,6 +109,21 @@ pub enum EngineError {
 /// # Errors
 /// Why it did not start.
 pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Result<(), EngineError> {
+    let mut inheritance = Inheritance::claim().map_err(EngineError::Takeover)?;
+    let ended = serve(config, addons, show, &mut inheritance);
+    if let (Err(error), Some(inheritance)) = (&ended, &mut inheritance) {
+        inheritance.refuse(&error.to_string());
+    }
+    ended
+}
+
+fn serve(
+    config: Config,
+    addons: Vec<AddonFactory>,
+    show: Option<Show>,
+    inheritance: &mut Option<Inheritance>,
+) -> Result<(), EngineError> {
+    let program = Program::this()?;
     probe::check()?;
     let fds = process::raise_fd_limit();
     if config.has_transparent() && !process::has_net_admin() {
@@ -121,7 +137,8 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     let sources = open_sources(&config, &local)?;
     let policy = Policy::new(&config, local);
     policy.set_sources(sources.clone());
-    let sinks = flows::Sinks::open(&config, show).map_err(EngineError::Sink)?;
+    let goes_on = |path: &str| inheritance.as_ref().is_some_and(|held| held.records_to(path));
+    let sinks = flows::Sinks::open(&config, show, goes_on).map_err(EngineError::Sink)?;
     let store = sinks.store.clone();
     let events = sinks.events.clone();
     let backlog = Arc::new(Backlog::default());
@@ -129,38 +146,25 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
     let (sender, receiver) = std::sync::mpsc::sync_channel(flows::BATCHES_MAX);
     let flows_thread = flows::spawn(sinks, receiver, backlog.clone())?;
 
-    let cpus = cpu::allowed();
-    let count = match config.workers {
-        Workers::All => cpus.len(),
-        Workers::Count(n) => n,
-    };
-    let listeners = bind_all(&config, count, &policy)?;
-    let metrics = bind_metrics(&config, &policy)?;
-    let sessions_max = sessions_max(&config, fds);
-    policy.set_nested_max((sessions_max / 2).max(1));
-    let open_total = Arc::<AtomicUsize>::default();
-    let addons = Arc::new(addons);
-    let started = start_workers(listeners, |id, listeners, mailbox, ready| worker::Plan {
-        id,
-        workers: count,
-        cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
-        config: config.clone(),
-        listeners,
-        open_total: open_total.clone(),
-        sessions_max,
-        mark: config.has_transparent().then_some(UPSTREAM_MARK),
+    let (bound, listeners) = bind_all(&config, worker_count(&config), &policy, inheritance)?;
+    let open_total = Arc::default();
+    let plan = Plan {
+        sessions_max: sessions_max(&config, fds),
+        sources,
+        accepts: inheritance.is_none(),
+        open_total: Arc::clone(&open_total),
         clock: clock.clone(),
-        sources: sources.clone(),
         policy: policy.clone(),
-        leaves: leaves.clone(),
-        tls: tls.clone(),
-        backlog: backlog.clone(),
-        flows: sender.clone(),
-        addons: addons.clone(),
-        mailbox,
-        ready,
-    })?;
-    drop(sender);
+        leaves,
+        tls,
+        backlog,
+        flows: sender,
+        addons: Arc::new(addons),
+        config: config.clone(),
+    };
+    let metrics = bind_metrics(&config, &policy, inheritance.is_some())?;
+    let (leaves, backlog, sessions_max) = (plan.leaves.clone(), plan.backlog.clone(), plan.sessions_max);
+    let started = start_workers(plan, bound)?;
     let gauge = Gauge {
         config: config.clone(),
         leaves,
@@ -170,22 +174,43 @@ pub fn run(config: Config, addons: Vec<AddonFactory>, show: Option<Show>) -> Res
         started: clock.unix(),
         last: RefCell::default(),
     };
-    let control = Control::new(started.mailboxes, store, events, wanted, gauge);
-    let ended = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(
-        tokio::task::LocalSet::new().run_until(oversee(
-            &config,
-            control,
-            &policy,
-            &clock,
-            &open_total,
-            metrics,
-        )),
-    );
+    if let Some(inheritance) = inheritance {
+        inheritance.await_turn().map_err(EngineError::Takeover)?;
+    }
+    let (control, upgrades) = Control::new(started.mailboxes, store, events, wanted, gauge);
+    let overseer = Overseer { config, control, policy, clock, open_total, program, listeners, metrics };
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(tokio::task::LocalSet::new().run_until(oversee(overseer, upgrades, inheritance)));
     for thread in started.threads {
         let _ = thread.join();
     }
     let _ = flows_thread.join();
     ended
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.workers {
+        Workers::All => cpu::allowed().len(),
+        Workers::Count(n) => n,
+    }
+}
+
+/// What all workers are made from.
+struct Plan {
+    sessions_max: usize,
+    sources: SourceAddrs,
+    accepts: bool,
+    open_total: Arc<AtomicUsize>,
+    clock: Clock,
+    policy: SharedPolicy,
+    leaves: Arc<LeafCache>,
+    tls: TlsSetup,
+    backlog: Arc<Backlog>,
+    flows: SyncSender<Vec<Flow>>,
+    addons: Arc<Vec<AddonFactory>>,
+    config: Arc<Config>,
 }
 
 /// Workers that run.
@@ -195,19 +220,37 @@ struct Started {
     threads: Vec<JoinHandle<()>>,
 }
 
-type Ready = std::sync::mpsc::Sender<io::Result<Busy>>;
-
-/// Starts one worker after the other.
-fn start_workers(
-    listeners: Vec<Bound>,
-    plan: impl Fn(usize, Bound, mpsc::Receiver<ToWorker>, Ready) -> worker::Plan,
-) -> Result<Started, EngineError> {
+/// Starts a worker for each set of listeners, one after the other.
+fn start_workers(plan: Plan, bound: Vec<Bound>) -> Result<Started, EngineError> {
+    let cpus = cpu::allowed();
+    let count = bound.len();
+    plan.policy.set_nested_max((plan.sessions_max / 2).max(1));
     let mut started = Started { mailboxes: Vec::new(), busy: Vec::new(), threads: Vec::new() };
     let (ready, readiness) = std::sync::mpsc::channel();
-    for (id, listeners) in listeners.into_iter().enumerate() {
+    for (id, listeners) in bound.into_iter().enumerate() {
         let (mailbox, incoming) = mpsc::channel(MAILBOX_MAX);
         started.mailboxes.push(mailbox);
-        let plan = plan(id, listeners, incoming, ready.clone());
+        let plan = worker::Plan {
+            id,
+            workers: count,
+            cpu: cpus.get(id % cpus.len().max(1)).copied().filter(|_| count <= cpus.len()),
+            config: plan.config.clone(),
+            listeners,
+            accepts: plan.accepts,
+            open_total: plan.open_total.clone(),
+            sessions_max: plan.sessions_max,
+            mark: plan.config.has_transparent().then_some(UPSTREAM_MARK),
+            clock: plan.clock.clone(),
+            sources: plan.sources.clone(),
+            policy: plan.policy.clone(),
+            leaves: plan.leaves.clone(),
+            tls: plan.tls.clone(),
+            backlog: plan.backlog.clone(),
+            flows: plan.flows.clone(),
+            addons: plan.addons.clone(),
+            mailbox: incoming,
+            ready: ready.clone(),
+        };
         let thread =
             std::thread::Builder::new().name(format!("ringtap-{id}")).spawn(move || worker::run(plan))?;
         started.threads.push(thread);
@@ -266,11 +309,17 @@ fn sessions_max(config: &Config, fds: u64) -> usize {
 
 type Bound = Vec<(Arc<ModeSpec>, OwnedFd)>;
 
-/// Every mode's listeners, one of each for every worker.
-fn bind_all(config: &Config, workers: usize, policy: &SharedPolicy) -> Result<Vec<Bound>, EngineError> {
+/// Every mode's listeners, one of each for every worker; and all of them, to be handed on.
+fn bind_all(
+    config: &Config,
+    workers: usize,
+    policy: &SharedPolicy,
+    inheritance: &mut Option<Inheritance>,
+) -> Result<(Vec<Bound>, Vec<Listener>), EngineError> {
     let mut bound: Vec<Bound> = (0..workers).map(|_| Vec::new()).collect();
+    let mut all = Vec::new();
     if !config.server {
-        return Ok(bound);
+        return Ok((bound, all));
     }
     for mode in &config.modes {
         let mode = Arc::new(mode.clone());
@@ -278,9 +327,14 @@ fn bind_all(config: &Config, workers: usize, policy: &SharedPolicy) -> Result<Ve
         let addrs = config.listen_addrs(&mode);
         let mut served = 0;
         for addr in &addrs {
-            match bind(*addr, transparent, &mut bound, &mode) {
-                Ok(()) => {
+            match listeners(*addr, transparent, workers, inheritance.as_mut()) {
+                Ok(fds) => {
                     served += 1;
+                    // a worker may have several of one address: there were more workers before
+                    for (fd, worker) in fds.into_iter().zip((0..workers).cycle()) {
+                        all.push(Listener { addr: *addr, transparent, fd: fd.try_clone()? });
+                        bound[worker].push((mode.clone(), fd));
+                    }
                     policy.add_listen(*addr);
                     tracing::info!("listening on {addr} (mode {mode})");
                 }
@@ -300,21 +354,39 @@ fn bind_all(config: &Config, workers: usize, policy: &SharedPolicy) -> Result<Ve
             return Err(EngineError::Listen { addr: addrs[0], mode: mode.to_string(), reason });
         }
     }
-    Ok(bound)
+    Ok((bound, all))
 }
 
-fn bind(addr: SocketAddr, transparent: bool, bound: &mut [Bound], mode: &Arc<ModeSpec>) -> io::Result<()> {
-    sockopt::check_free(addr)?;
-    for worker in bound {
-        worker.push((mode.clone(), sockopt::listen(addr, transparent)?));
+/// The sockets that listen there: those handed to us, and new ones for workers that would have none. As long as another
+/// process serves, new ones are only bound: who waits in the queue of a socket that never serves would be lost.
+fn listeners(
+    addr: SocketAddr,
+    transparent: bool,
+    workers: usize,
+    inheritance: Option<&mut Inheritance>,
+) -> io::Result<Vec<OwnedFd>> {
+    let serves_already = inheritance.is_none();
+    let mut fds = match inheritance {
+        Some(inheritance) => inheritance.take_listeners(addr, transparent)?,
+        None => Vec::new(),
+    };
+    if fds.is_empty() {
+        sockopt::check_free(addr)?;
     }
-    Ok(())
+    while fds.len() < workers {
+        fds.push(match serves_already {
+            true => sockopt::listen(addr, transparent)?,
+            false => handover::bind(addr, transparent)?,
+        });
+    }
+    Ok(fds)
 }
 
 /// Where metrics are served, if anywhere; clients never get there through us.
 fn bind_metrics(
     config: &Config,
     policy: &SharedPolicy,
+    takes_over: bool,
 ) -> Result<Option<std::net::TcpListener>, EngineError> {
     let Some(addr) = config.metrics_addr.filter(|_| config.server) else { return Ok(None) };
     let failed = |error: io::Error| {
@@ -326,7 +398,12 @@ fn bind_metrics(
         };
         EngineError::Metrics { addr, reason }
     };
-    let listener = metrics_http::listen(addr).map_err(failed)?;
+    if !takes_over {
+        sockopt::check_free(addr).map_err(failed)?;
+    }
+    // shared with the process that we take over from, until that is gone
+    let listener = std::net::TcpListener::from(sockopt::listen(addr, false).map_err(failed)?);
+    listener.set_nonblocking(true)?;
     let addr = listener.local_addr().map_err(failed)?;
     policy.add_own(addr);
     tracing::info!("metrics at http://{addr}/metrics");
@@ -340,6 +417,7 @@ fn bind_metrics(
 
 fn listen_reason(error: &io::Error, addr: SocketAddr) -> String {
     match error.kind() {
+        io::ErrorKind::AddrInUse if error.raw_os_error().is_none() => error.to_string(),
         io::ErrorKind::AddrInUse => format!(
             "the port is in use: another process listens there ('ss -ltnp sport = :{}' shows which): stop it, or choose another --listen-port",
             addr.port()
@@ -351,77 +429,4 @@ fn listen_reason(error: &io::Error, addr: SocketAddr) -> String {
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
         _ => error.to_string(),
     }
-}
-
-/// The control thread's work until the end.
-async fn oversee(
-    config: &Config,
-    control: Rc<Control>,
-    policy: &SharedPolicy,
-    clock: &Clock,
-    open: &AtomicUsize,
-    metrics: Option<std::net::TcpListener>,
-) -> Result<(), EngineError> {
-    if let Some(listener) = metrics {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tokio::task::spawn_local(metrics_http::serve(listener, control.clone()));
-    }
-    let _socket = match &config.control_socket {
-        Some(path) if config.server => {
-            let (listener, file) = control::listen(path)
-                .map_err(|e| EngineError::Control { path: path.clone(), reason: e.to_string() })?;
-            tokio::task::spawn_local(control::serve(listener, control.clone()));
-            Some(file)
-        }
-        _ => None,
-    };
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let ports: Vec<u16> =
-        config.modes.iter().map(|mode| mode.listen_port.unwrap_or(config.listen_port)).collect();
-    let mut heart = Heart::new(if config.has_transparent() { &ports } else { &[] });
-    let mut beats = tokio::time::interval(BEAT);
-    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    control.tell(clock.unix(), "started");
-    let (mut count, mut slack) = (0, Slack::default());
-    loop {
-        tokio::select! {
-            _ = beats.tick() => {
-                count += 1;
-                if count % ADDRESSES_EVERY == 0 {
-                    policy.set_local(ifaces::addresses());
-                }
-                control.gauge.pulse.look();
-                heart.beat(&control.workers).await;
-                if slack.is_worth_it(open.load(Ordering::Relaxed)) {
-                    process::give_back_memory();
-                }
-            }
-            _ = hangup.recv() => tracing::info!("SIGHUP: nothing in this configuration is reloadable yet"),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = control.drain.notified() => break,
-        }
-    }
-    tracing::info!("finishing what is under way (at most {} s)", config.timeouts.drain_ms / 1000);
-    control.tell(clock.unix(), "draining");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    heart.stop();
-    for worker in &control.workers {
-        let _ = worker.send(ToWorker::Drain { within_ms: config.timeouts.drain_ms }).await;
-    }
-    // a second signal ends the waiting
-    let gone = async {
-        for worker in &control.workers {
-            worker.closed().await;
-        }
-    };
-    tokio::select! {
-        () = gone => {}
-        _ = terminate.recv() => std::process::exit(1),
-        _ = interrupt.recv() => std::process::exit(130),
-    }
-    Ok(())
 }

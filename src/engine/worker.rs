@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
 use super::outbox::{BATCH_MS, Backlog, WorkerOutbox};
@@ -26,7 +26,7 @@ use crate::proto::session::{Card, count};
 use crate::proto::tls::{TlsContexts, TlsSetup};
 use crate::proto::{Counters, Drain, Services};
 use crate::ring::runtime::Busy;
-use crate::ring::{ConnectOptions, Ring, RingOptions, TcpListener, runtime, spawn};
+use crate::ring::{ConnectOptions, Ring, RingOptions, TcpListener, TcpStream, runtime, sockopt, spawn};
 
 /// Buffers a session may hold at once: one on its way in each direction, and one more queued to be sent.
 const BUFFERS_PER_SESSION: usize = 4;
@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) cpu: Option<usize>,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<(Arc<ModeSpec>, OwnedFd)>,
+    /// Accept at once; else when told.
+    pub(super) accepts: bool,
     /// Open sessions of all workers, and the most there may be.
     pub(super) open_total: Arc<AtomicUsize>,
     pub(super) sessions_max: usize,
@@ -76,6 +78,11 @@ struct Worker {
     cards: RefCell<HashMap<Uuid, Rc<Card>>>,
     /// Listeners, and the connections each of them took.
     taken: Vec<Taken>,
+    /// Whether listeners are to accept.
+    gate: watch::Sender<bool>,
+    /// Listeners that do.
+    accepting: Cell<usize>,
+    paused: Notify,
 }
 
 /// A listener, for reports.
@@ -95,6 +102,7 @@ pub(super) fn run(plan: Plan) {
     let options = RingOptions {
         buffers_max: plan.sessions_max * BUFFERS_PER_SESSION + BUFFERS_SPARE,
         buffers_idle_max: BUFFERS_IDLE_MAX,
+        ..RingOptions::default()
     };
     let ready = plan.ready.clone();
     if let Err(error) = runtime::run(options, |ring| serve(plan, ring)) {
@@ -138,6 +146,9 @@ async fn serve(plan: Plan, ring: Ring) {
         sessions_max: plan.sessions_max,
         cards: RefCell::default(),
         taken: listeners.iter().map(|(mode, listener)| taken(mode, listener)).collect(),
+        gate: watch::Sender::new(plan.accepts),
+        accepting: Cell::new(0),
+        paused: Notify::new(),
     });
     spawn(tick(worker.services.timers.clone()));
     spawn(empty_outbox(worker.outbox.clone()));
@@ -150,6 +161,11 @@ async fn serve(plan: Plan, ring: Ring) {
         match message {
             ToWorker::Ping(answer) => drop(answer.send(())),
             ToWorker::Report { sessions, answer } => drop(answer.send(worker.report(sessions))),
+            ToWorker::Accept { on, done } => {
+                worker.set_accepting(on).await;
+                let _ = done.send(());
+            }
+            ToWorker::Announce => worker.services.draining.announce(),
             ToWorker::Kill { id, done } => drop(done.send(worker.kill(id))),
             ToWorker::Drain { within_ms } => {
                 worker.drain(within_ms).await;
@@ -189,40 +205,69 @@ fn taken(mode: &ModeSpec, listener: &TcpListener) -> Taken {
     Taken { mode, listener, count: Cell::new(0) }
 }
 
+/// Accepts while the gate is open. `at` is the listener's place among those that are reported.
 async fn accept(worker: Rc<Worker>, mode: Arc<ModeSpec>, listener: TcpListener, at: usize) {
     let services = worker.services.clone();
+    let mut gate = worker.gate.subscribe();
     loop {
-        let tcp = tokio::select! {
+        tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
             () = services.draining.started() => return,
-        };
-        let tcp = match tcp {
-            Ok(tcp) => tcp,
+            open = gate.wait_for(|open| *open) => if open.is_err() { return },
+        }
+        if let Err(error) = sockopt::start_listening(listener.as_fd()) {
+            tracing::error!("worker {} cannot listen: {error}", worker.id);
+        }
+        worker.accepting.set(worker.accepting.get() + 1);
+        tokio::select! {
+            biased;
+            () = take_all(&worker, &mode, &listener, at) => {}
+            () = services.draining.started() => {}
+            _ = gate.wait_for(|open| !*open) => {}
+        }
+        listener.pause().await;
+        while let Some(accepted) = listener.accepted() {
+            if let Ok(tcp) = accepted {
+                admit(&worker, &mode, tcp, at);
+            }
+        }
+        worker.accepting.set(worker.accepting.get() - 1);
+        worker.paused.notify_one();
+    }
+}
+
+/// Takes every connection that comes. Dropped in between, it loses none.
+async fn take_all(worker: &Rc<Worker>, mode: &Arc<ModeSpec>, listener: &TcpListener, at: usize) {
+    loop {
+        match listener.accept().await {
+            Ok(tcp) => admit(worker, mode, tcp, at),
             Err(error) => {
-                let counters = &services.counters;
+                let counters = &worker.services.counters;
                 count(match Failure::of(&error) {
                     Failure::Descriptors => &counters.accept_no_descriptors,
                     _ => &counters.accept_errors,
                 });
                 tracing::warn!("accepting failed: {error}");
-                services.timers.sleep(ACCEPT_PAUSE_MS).await;
-                continue;
+                worker.services.timers.sleep(ACCEPT_PAUSE_MS).await;
             }
-        };
-        let permit = Permit::take(&worker);
-        if worker.open_total.load(Ordering::Relaxed) > worker.sessions_max {
-            count(&services.counters.connections_refused);
-            tcp.reset_on_close();
-            continue;
         }
-        count(&services.counters.connections);
-        count(&worker.taken[at].count);
-        spawn(session(worker.clone(), mode.clone(), tcp, permit));
     }
 }
 
-async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: crate::ring::TcpStream, permit: Permit) {
+/// Starts a session, if there is room for one.
+fn admit(worker: &Rc<Worker>, mode: &Arc<ModeSpec>, tcp: TcpStream, at: usize) {
+    let permit = Permit::take(worker);
+    if worker.open_total.load(Ordering::Relaxed) > worker.sessions_max {
+        count(&worker.services.counters.connections_refused);
+        tcp.reset_on_close();
+        return;
+    }
+    count(&worker.services.counters.connections);
+    count(&worker.taken[at].count);
+    spawn(session(worker.clone(), mode.clone(), tcp, permit));
+}
+
+async fn session(worker: Rc<Worker>, mode: Arc<ModeSpec>, tcp: TcpStream, permit: Permit) {
     // boxed: what it needs is not needed while the session lives
     let session = match Box::pin(mode::enter(&mode, tcp, &worker.services)).await {
         Ok(session) => session,
@@ -261,6 +306,7 @@ impl Worker {
         });
         WorkerReport {
             worker: self.id,
+            pid: std::process::id(),
             connections_open: self.open.get(),
             buffers_in_use: self.ring.buffers_in_use(),
             ring_ops: self.ring.ops_in_flight(),
@@ -292,6 +338,14 @@ impl Worker {
             flow: card.under_way().map(|(id, line)| (id.to_string(), line)),
         });
         newest.collect()
+    }
+
+    /// Opens or closes the gate; when this ends, every listener has heard.
+    async fn set_accepting(&self, on: bool) {
+        self.gate.send_replace(on);
+        while !on && self.accepting.get() > 0 {
+            self.paused.notified().await;
+        }
     }
 
     fn kill(&self, id: Option<Uuid>) -> usize {

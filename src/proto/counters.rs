@@ -69,6 +69,10 @@ counters! {
     accept_errors => "ringtap_accept_errors_total" [reason = "other"],
     /// HTTP requests.
     requests,
+    /// Of those, the ones that were answered whole: by a server, an addon, or a tunnel.
+    responses,
+    /// Of those, the ones that were not: the flow has an error.
+    request_errors,
     /// Handshakes done with clients.
     tls_client_established,
     /// Handshakes with clients that failed.

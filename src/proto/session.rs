@@ -78,11 +78,23 @@ pub trait Outbox {
 /// Tells sessions that the end is near.
 #[derive(Default)]
 pub struct Drain {
+    announced: Cell<bool>,
     on: Cell<bool>,
     notify: Notify,
 }
 
 impl Drain {
+    /// Ask clients to come back on a new connection, and go on serving those that do not: responses say
+    /// `Connection: close` (RFC 9112 §9.6), so that no request meets a connection that is being closed.
+    pub fn announce(&self) {
+        self.announced.set(true);
+    }
+
+    /// Whether clients are asked to come back on a new connection.
+    pub fn is_announced(&self) -> bool {
+        self.announced.get()
+    }
+
     /// Finish what is under way.
     pub fn start(&self) {
         self.on.set(true);

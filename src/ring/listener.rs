@@ -62,6 +62,28 @@ impl TcpListener {
         Ok(TcpStream::from_fd(&self.ring, fd, true))
     }
 
+    /// Stops accepting: when this is ready, the kernel takes no more for us, and what it has taken is here, for
+    /// [`TcpListener::accepted`]. Others wait in the socket's queue, for [`TcpListener::accept`] or for whoever else
+    /// has the socket.
+    pub async fn pause(&self) {
+        poll_fn(|cx| {
+            let shared = &self.shared;
+            let Some(key) = shared.armed.get() else { return Poll::Ready(()) };
+            if !shared.key_pending_cancel.replace(true) {
+                self.ring.0.cancel(key);
+            }
+            *shared.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// A connection that was accepted before a pause.
+    pub fn accepted(&self) -> Option<io::Result<TcpStream>> {
+        let next = self.shared.waiting.borrow_mut().pop_front();
+        next.map(|fd| fd.map(|fd| TcpStream::from_fd(&self.ring, fd, true)))
+    }
+
     /// Where it listens.
     ///
     /// # Errors
@@ -121,4 +143,42 @@ impl Listening {
 fn owned(fd: u32) -> OwnedFd {
     // SAFETY: an accept's result is a new descriptor that nobody else owns.
     unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ring::{RingOptions, runtime};
+
+    #[test]
+    fn a_paused_listener_leaves_new_connections_to_others() {
+        let options = RingOptions::default();
+        let done = runtime::run(options, |ring| async move {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+            let addr = socket.local_addr().expect("its address");
+            let other = socket.try_clone().expect("a second hand on it");
+            other.set_nonblocking(true).expect("asked");
+            let listener = TcpListener::new(&ring, socket.into());
+            let connect = || std::net::TcpStream::connect(addr).expect("connected");
+            let _first = connect();
+            listener.accept().await.expect("the first");
+            // armed: the kernel accepts this one for us before we ask for it
+            let _second = connect();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            listener.pause().await;
+            listener.accepted().expect("taken before the pause").expect("the second");
+            let _third = connect();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(listener.accepted().is_none(), "nothing is taken during the pause");
+            other.accept().expect("it waits for whoever accepts");
+            let _fourth = connect();
+            listener.accept().await.expect("accepting goes on");
+            listener.pause().await;
+            listener.pause().await;
+            ring.ops_in_flight()
+        });
+        assert_eq!(done.expect("a ring"), 0);
+    }
 }

@@ -5,12 +5,15 @@
 //! socket, everything queued in one scheduler pass submitted by one system call.
 
 pub mod cpu;
+pub mod handover;
 pub mod ifaces;
 pub mod probe;
 pub mod process;
 pub mod runtime;
 pub mod sockopt;
 
+#[cfg(test)]
+mod faults;
 mod listener;
 mod provided;
 mod tcp;

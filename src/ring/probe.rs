@@ -51,7 +51,7 @@ pub fn check() -> Result<(), Unfit> {
     if parse_release(release).is_some_and(|found| found < KERNEL_MIN) {
         return Err(Unfit::Kernel { found: release.to_owned() });
     }
-    match Ring::new(RingOptions { buffers_max: 64, buffers_idle_max: 0 }) {
+    match Ring::new(RingOptions { buffers_max: 64, buffers_idle_max: 0, ..RingOptions::default() }) {
         Ok(_) => Ok(()),
         Err(e) => Err(explain(e)),
     }

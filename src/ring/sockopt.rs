@@ -22,6 +22,20 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// # Errors
 /// What the kernel says: port in use, no right to the port.
 pub fn listen(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
+    let socket = bind(addr, transparent)?;
+    start_listening(socket.as_fd())?;
+    Ok(socket)
+}
+
+/// Lets a bound socket listen; one that does already goes on.
+///
+/// # Errors
+/// What the kernel says.
+pub fn start_listening(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).listen(BACKLOG)
+}
+
+pub(super) fn bind(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         // IPv4 has a socket of its own
@@ -35,7 +49,6 @@ pub fn listen(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
         set_transparent(&socket, addr)?;
     }
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 

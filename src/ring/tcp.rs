@@ -307,8 +307,12 @@ impl Socket {
             };
         };
         if n == 0 {
-            recv.end = Some(End::Eof);
-            return Some(Ok(None));
+            let end = self.end_of_stream();
+            recv.end = Some(end);
+            return Some(match end {
+                End::Eof => Ok(None),
+                End::Error(errno) => Err(io::Error::from_raw_os_error(errno)),
+            });
         }
         recv.run += n;
         add(&ring.facts.traffic(self.accepted).received, n);
@@ -347,7 +351,7 @@ impl Socket {
             recv.armed = None;
         }
         match result {
-            Ok(0) => recv.end = Some(End::Eof),
+            Ok(0) => recv.end = Some(self.end_of_stream()),
             Ok(n) => {
                 add(&ring.facts.traffic(self.accepted).received, n as usize);
                 self.keep(ring, &mut recv, buffer);
@@ -366,6 +370,18 @@ impl Socket {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// What no more bytes means. The kernel tells of a reset once, to whoever asks first: where that was a send (which
+    /// may have been cut short by it, and say only how far it got), what is left looks like a proper end. But a
+    /// connection that ended properly in one direction is still connected while we send.
+    fn end_of_stream(&self) -> End {
+        let send = self.send.borrow();
+        let sends = send.in_flight.is_some() || !send.queue.is_empty() || send.error.is_some();
+        if sends && SockRef::from(&self.fd).peer_addr().is_err() {
+            return End::Error(libc::ECONNRESET);
+        }
+        End::Eof
     }
 
     fn keep(&self, ring: &Inner, recv: &mut Recv, buffer: Option<Buffer>) {
@@ -547,7 +563,7 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_on_the_side_they_pass() {
-        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
+        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8, ..RingOptions::default() };
         let counted = runtime::run(options, |ring| async move {
             let fd = sockopt::listen(([127, 0, 0, 1], 0).into(), false).expect("a listener");
             let listener = crate::ring::TcpListener::new(&ring, fd);
@@ -572,7 +588,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_is_over_is_not_cancelled() {
-        let options = RingOptions { buffers_max: 128, buffers_idle_max: 8 };
+        let options = RingOptions::default();
         let queued = runtime::run(options, |ring| async move {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
             let to = listener.local_addr().expect("its address");

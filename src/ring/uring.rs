@@ -21,9 +21,9 @@ pub(super) const BULK_SIZE: usize = 256 * 1024;
 const BULK_MAX: usize = 12;
 /// Of those, kept when nobody uses them.
 const BULK_IDLE_MAX: usize = 4;
-/// Submission entries; a full queue is submitted at once.
+/// Submission entries.
 const SQ_ENTRIES: u32 = 512;
-/// Completion entries; the kernel keeps what overflows.
+/// Completion entries: several for each of some thousand busy sockets.
 const CQ_ENTRIES: u32 = 8192;
 /// `user_data` of operations whose completion says nothing.
 const NOBODY: u64 = u64::MAX;
@@ -37,6 +37,17 @@ pub struct RingOptions {
     pub buffers_max: usize,
     /// Unused buffers kept for the next receive.
     pub buffers_idle_max: usize,
+    /// Submission entries, a power of two; a full queue is submitted at once.
+    pub sq_entries: u32,
+    /// Completion entries, a power of two and no fewer; the kernel keeps what overflows.
+    pub cq_entries: u32,
+}
+
+impl Default for RingOptions {
+    /// A small pool before queues of the usual size.
+    fn default() -> Self {
+        Self { buffers_max: 128, buffers_idle_max: 8, sq_entries: SQ_ENTRIES, cq_entries: CQ_ENTRIES }
+    }
 }
 
 /// What happened on a ring, counted from its start.
@@ -119,8 +130,8 @@ impl Ring {
             .setup_defer_taskrun()
             .setup_single_issuer()
             .setup_submit_all()
-            .setup_cqsize(CQ_ENTRIES)
-            .build(SQ_ENTRIES)?;
+            .setup_cqsize(options.cq_entries)
+            .build(options.sq_entries)?;
         let pool = BlockPool::new(options.buffers_max, options.buffers_idle_max);
         let provided = Provided::register(&uring, &pool)?;
         Ok(Self(Rc::new(Inner {

@@ -3,11 +3,15 @@
 //! The file always ends on a whole flow, or is made to before anything more is written: what was half written
 //! when the disk filled up is cut off, and a file left by a crash is cut at the end of its last whole flow
 //! when it is opened for appending. Without that, every later flow would be lost behind the torn one.
+//!
+//! Two processes may append to one file while one takes over from the other: each holds the file's lock while it
+//! writes, so that neither writes into the other's flow nor cuts off what the other wrote.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -20,6 +24,10 @@ pub const WRITE_SIZE: usize = 256 << 10;
 /// Bytes of flows kept for a later attempt while the file cannot be written; newer flows are dropped and
 /// counted.
 pub const PENDING_MAX: usize = 4 << 20;
+
+/// How often a locked file is tried, and the pause between two tries: half a second in all.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A recording cannot be opened.
 #[derive(Debug, Error)]
@@ -35,9 +43,48 @@ pub struct OpenError {
 pub trait Target: Write {
     /// Shortens it to that many bytes; writing goes on from there.
     fn cut(&mut self, length: u64) -> io::Result<()>;
+
+    /// Keeps other writers out until [`Target::release`]; gives the target's length where others may have made it
+    /// longer. Asked again while it is locked, it changes nothing.
+    ///
+    /// # Errors
+    /// Somebody else keeps it locked ([`io::ErrorKind::WouldBlock`]), or what the system said.
+    fn claim(&mut self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Lets other writers in.
+    fn release(&mut self) {}
 }
 
 impl Target for File {
+    fn claim(&mut self) -> io::Result<Option<u64>> {
+        let metadata = self.metadata()?;
+        if !metadata.is_file() {
+            // nobody cuts a pipe or a device, and one write to it stays in one piece as far as it can
+            return Ok(None);
+        }
+        for attempt in 1.. {
+            match self.try_lock() {
+                Ok(()) => break,
+                // a file system without locks: nobody else can be kept out
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => break,
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    let reason = "another process keeps the recording locked";
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, reason));
+                }
+            }
+        }
+        Ok(Some(self.metadata()?.len()))
+    }
+
+    fn release(&mut self) {
+        // an unlocked file cannot be unlocked: that is no failure
+        let _ = self.unlock();
+    }
+
     fn cut(&mut self, length: u64) -> io::Result<()> {
         // The file is open for appending: the next write goes to its new end.
         self.set_len(length)
@@ -120,6 +167,23 @@ impl<T: Target> RecorderFile<T> {
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() && !self.torn {
+            return Ok(());
+        }
+        // where a flow is torn, the lock is still held
+        if let Some(length) = self.target.claim()?
+            && !self.torn
+        {
+            self.written = length;
+        }
+        let result = self.write_locked();
+        if !self.torn {
+            self.target.release();
+        }
+        result
+    }
+
+    fn write_locked(&mut self) -> io::Result<()> {
         if self.torn {
             self.target.cut(self.written)?;
             self.torn = false;
@@ -178,12 +242,14 @@ fn open_file(path: &Path, append: bool) -> io::Result<(File, u64, u64)> {
     if path.exists() && !fs::metadata(path)?.is_file() {
         return Ok((open(false)?, 0, 0));
     }
-    let file = open(true)?;
-    let length = file.metadata()?.len();
+    let mut file = open(true)?;
+    // what seems torn may be another process' flow on its way
+    let length = file.claim()?.unwrap_or_default();
     let whole = whole_flows(&file, length)?;
     if whole < length {
         file.set_len(whole)?;
     }
+    file.release();
     Ok((file, whole, length - whole))
 }
 
@@ -340,6 +406,55 @@ mod tests {
         numbers.for_each(|number| recorder.append(&flow(number, 20)).unwrap());
         recorder.flush().unwrap();
         recorder
+    }
+
+    #[test]
+    fn two_that_append_to_one_file_never_meet_inside_a_flow() {
+        let path = scratch("two");
+        let name = path.to_str().unwrap();
+        let mut old = record(name, 1..2);
+        let spec = format!("+{name}");
+        std::thread::scope(|scope| {
+            for first in [10, 110] {
+                let spec = &spec;
+                scope.spawn(move || {
+                    let mut recorder = RecorderFile::open(spec).unwrap();
+                    for number in first..first + 100 {
+                        // more than one write takes: the other would find room in between
+                        recorder.append(&flow(number, 300_000)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(old.written(), fs::metadata(&path).unwrap().len() - 200 * whole_size(300_000));
+        old.append(&flow(250, 20)).unwrap();
+        old.flush().unwrap();
+        assert_eq!(old.written(), fs::metadata(&path).unwrap().len(), "what others wrote is not cut off");
+        let mut found = numbers(&fs::read(&path).unwrap());
+        found.sort_unstable();
+        let expected: Vec<u8> = [1].into_iter().chain(10..210).chain([250]).collect();
+        assert_eq!(found, expected);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_recording_that_somebody_keeps_locked_is_tried_again_later() {
+        let path = scratch("locked");
+        let mut recorder = record(path.to_str().unwrap(), 1..2);
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        recorder.append(&flow(2, 20)).unwrap();
+        assert_eq!(recorder.flush().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        other.unlock().unwrap();
+        recorder.flush().unwrap();
+        assert_eq!(numbers(&fs::read(&path).unwrap()), [1, 2]);
+        fs::remove_file(&path).unwrap();
+    }
+
+    fn whole_size(content: usize) -> u64 {
+        let mut bytes = Vec::new();
+        write_flow(&flow(1, content), &mut bytes);
+        bytes.len() as u64
     }
 
     #[test]

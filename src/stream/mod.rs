@@ -7,6 +7,8 @@
 mod pipe;
 mod transform;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use pipe::Fault;
 pub use pipe::Pipe;
 pub use transform::{Step, Transform, TransformError};
 

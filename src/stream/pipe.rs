@@ -14,6 +14,46 @@ pub struct Pipe {
     incoming: Rc<Lane>,
     outgoing: Rc<Lane>,
     local_addr: Option<SocketAddr>,
+    #[cfg(any(test, feature = "testing"))]
+    fault: Fault,
+}
+
+/// What a test lets go wrong on an end, as a socket may.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Clone, Debug, Default)]
+pub struct Fault {
+    /// Reading fails once so many bytes have been read.
+    pub read: Option<(usize, io::ErrorKind)>,
+    /// Sending fails once so many bytes have been taken; what is queued beyond is lost.
+    pub write: Option<(usize, io::ErrorKind)>,
+    /// The other end takes no more than so many bytes, and says nothing of it.
+    pub stalls: Option<usize>,
+    pub was_read: Cell<usize>,
+    pub was_written: Cell<usize>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Fault {
+    fn of_reading(&self, read: usize) -> Option<io::Error> {
+        self.was_read.set(self.was_read.get() + read);
+        self.read.filter(|(after, _)| self.was_read.get() >= *after).map(|(_, kind)| kind.into())
+    }
+
+    fn of_writing(&self) -> Option<io::Error> {
+        self.write.filter(|(after, _)| self.was_written.get() >= *after).map(|(_, kind)| kind.into())
+    }
+
+    /// How much of this the other end will see.
+    fn passes(&self, len: usize) -> usize {
+        let before = self.was_written.get();
+        self.was_written.set(before + len);
+        let most = [self.write.map(|(after, _)| after), self.stalls].into_iter().flatten().min();
+        most.map_or(len, |most| most.saturating_sub(before).min(len))
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalls.is_some_and(|after| self.was_written.get() > after)
+    }
 }
 
 #[derive(Default)]
@@ -30,8 +70,21 @@ impl Pipe {
     /// Two ends of one connection.
     pub fn pair() -> (Pipe, Pipe) {
         let (a, b) = (Rc::<Lane>::default(), Rc::<Lane>::default());
-        let one = Pipe { incoming: a.clone(), outgoing: b.clone(), local_addr: None };
-        (one, Pipe { incoming: b, outgoing: a, local_addr: None })
+        let end = |incoming: &Rc<Lane>, outgoing: &Rc<Lane>| Pipe {
+            incoming: incoming.clone(),
+            outgoing: outgoing.clone(),
+            local_addr: None,
+            #[cfg(any(test, feature = "testing"))]
+            fault: Fault::default(),
+        };
+        (end(&a, &b), end(&b, &a))
+    }
+
+    /// An end on which something goes wrong.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn with_fault(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
     }
 
     /// What `local_addr` is to say.
@@ -51,11 +104,17 @@ impl Pipe {
     /// The other end was reset.
     pub fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
         let lane = &self.incoming;
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(error) = self.fault.of_reading(0) {
+            return Poll::Ready(Err(error));
+        }
         if let Some(chunk) = lane.queue.borrow_mut().pop_front() {
             lane.queued.set(lane.queued.get() - chunk.len());
             if let Some(waker) = lane.writer.take() {
                 waker.wake();
             }
+            #[cfg(any(test, feature = "testing"))]
+            let _ = self.fault.of_reading(chunk.len());
             return Poll::Ready(Ok(chunk));
         }
         if lane.reset.get() {
@@ -77,7 +136,16 @@ impl Pipe {
         if lane.ended.get() || lane.reset.get() || Rc::strong_count(lane) == 1 {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(error) = self.fault.of_writing() {
+            return Err(error);
+        }
         for chunk in chunks {
+            #[cfg(any(test, feature = "testing"))]
+            let chunk = {
+                let mut chunk = chunk;
+                chunk.split_to(self.fault.passes(chunk.len()))
+            };
             lane.queued.set(lane.queued.get() + chunk.len());
             lane.queue.borrow_mut().push_back(chunk);
         }
@@ -87,6 +155,14 @@ impl Pipe {
 
     pub(super) fn poll_queue_below(&self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let lane = &self.outgoing;
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(error) = self.fault.of_writing() {
+            return Poll::Ready(Err(error));
+        }
+        #[cfg(any(test, feature = "testing"))]
+        if self.fault.is_stalled() {
+            return Poll::Pending;
+        }
         // nobody will ever read what waits for a dropped end
         if lane.queued.get() <= limit.max(1 << 16) || Rc::strong_count(lane) == 1 {
             return Poll::Ready(Ok(()));

@@ -1,6 +1,8 @@
 //! What tests talk through: dialogues played by the real conversation code over in-memory connections. Benchmarks, which
 //! are compiled apart, get it by the feature `testing`.
 
+#[cfg(test)]
+mod faults;
 mod listener;
 mod peers;
 mod play;

@@ -90,6 +90,8 @@ impl FarEnd {
     pub(super) fn send(&mut self, bytes: &[u8]) {
         match &mut self.tls {
             None => self.pending.extend(bytes),
+            // nothing can be said inside TLS that has failed
+            Some(_) if self.tls_error.is_some() => {}
             Some(connection) => {
                 tls::seal(connection, bytes);
                 self.pending.extend(tls::wire_of(connection));

@@ -15,10 +15,11 @@ use crate::config::ReverseScheme;
 use crate::flow::{Flow, HttpFlow, TcpFlow};
 use crate::hooks::{Addon, Hook, Hooks, Subject};
 use crate::proto::Way;
+use crate::stream::Fault;
 
 /// One end of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub enum Peer {
     Client,
     /// The one connected to last.
     Server,
@@ -55,6 +56,8 @@ pub(super) enum Step {
     Flow(Rc<dyn Fn(&Flow)>),
     NoFlow,
     Whatever,
+    /// Clients are asked to come back on a new connection.
+    Leaves,
     Drains,
     Killed,
     StartsTls(ClientHandshake),
@@ -109,6 +112,7 @@ impl std::fmt::Display for Step {
             Self::Flow(_) => f.write_str("flow is delivered"),
             Self::NoFlow => f.write_str("no flow is delivered"),
             Self::Whatever => f.write_str("whatever comes"),
+            Self::Leaves => f.write_str("clients are asked to come back"),
             Self::Drains => f.write_str("draining starts"),
             Self::Killed => f.write_str("session is killed"),
             Self::StartsTls(_) => f.write_str("client starts TLS"),
@@ -157,6 +161,8 @@ pub struct Playbook {
     pub(super) trusts_origin: bool,
     pub(super) only_as_written: bool,
     pub(super) loose: bool,
+    /// What goes wrong on our end of a peer's connection.
+    pub(super) fault: Option<(Peer, Fault)>,
     played: bool,
 }
 
@@ -179,6 +185,7 @@ impl Playbook {
             trusts_origin: false,
             only_as_written: false,
             loose: false,
+            fault: None,
             played: false,
         }
     }
@@ -268,6 +275,14 @@ impl Playbook {
         self
     }
 
+    /// Something goes wrong on our end of that peer's connection. The script then says only what peers send: what comes
+    /// of it is not compared, but must hold of every session: it ends, each flow ends once, no buffer stays out.
+    pub fn with_fault(mut self, peer: Peer, fault: Fault) -> Self {
+        self.fault = Some((peer, fault));
+        self
+    }
+
+    /// Outputs may come before the script asks for them.
     /// Outputs may come before the script asks for them.
     pub fn loosely(mut self) -> Self {
         self.loose = true;
@@ -413,6 +428,11 @@ impl Playbook {
 
     pub fn no_flow(self) -> Self {
         self.step(Step::NoFlow)
+    }
+
+    /// From here on clients are asked to come back on a new connection.
+    pub fn leaving_is_announced(self) -> Self {
+        self.step(Step::Leaves)
     }
 
     pub fn draining_starts(self) -> Self {

@@ -14,7 +14,7 @@ use super::playbook::{Dial, Peer, addr};
 use crate::flow::Flow;
 use crate::hooks::{Answer, Flowed, Hook, Hooks, Subject, hold};
 use crate::proto::Outbox;
-use crate::stream::{Pipe, Stream};
+use crate::stream::{Fault, Pipe, Stream};
 
 /// More than any script tells of.
 const ACTS_MAX: usize = 10_000;
@@ -36,6 +36,8 @@ pub(super) struct Stage {
     acts_done: Cell<usize>,
     pub(super) holds: RefCell<VecDeque<Answer>>,
     pub(super) flows: RefCell<VecDeque<Flow>>,
+    /// On our end of connections to servers.
+    server_fault: Fault,
     outbox_wanted: bool,
     delivered: RefCell<HashSet<Uuid>>,
     begun: RefCell<HashSet<Uuid>>,
@@ -43,7 +45,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(client: Pipe, dials: VecDeque<Dial>, outbox_wanted: bool) -> Rc<Self> {
+    pub(super) fn new(
+        client: Pipe,
+        dials: VecDeque<Dial>,
+        server_fault: Fault,
+        outbox_wanted: bool,
+    ) -> Rc<Self> {
         Rc::new(Self {
             client: RefCell::new(FarEnd::new(client, None)),
             servers: RefCell::default(),
@@ -52,6 +59,7 @@ impl Stage {
             acts_done: Cell::new(0),
             holds: RefCell::default(),
             flows: RefCell::default(),
+            server_fault,
             outbox_wanted,
             delivered: RefCell::default(),
             begun: RefCell::default(),
@@ -111,7 +119,8 @@ impl Stage {
         let (near, far) = Pipe::pair();
         let mut servers = self.servers.borrow_mut();
         servers.push(FarEnd::new(far, tls));
-        Ok(near.with_local_addr(addr(&format!("192.0.2.1:{}", 40000 + servers.len()))).into())
+        let near = near.with_local_addr(addr(&format!("192.0.2.1:{}", 40000 + servers.len())));
+        Ok(near.with_fault(self.server_fault.clone()).into())
     }
 
     /// Records hooks, and keeps account of flows that begin and end.

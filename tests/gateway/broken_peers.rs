@@ -100,7 +100,8 @@ fn storm(count: usize, ca: &Path) {
     });
 }
 
-fn break_one(number: usize, config: &std::sync::Arc<rustls::ClientConfig>) -> io::Result<()> {
+/// One connection that is broken, in one of ten ways.
+pub(crate) fn break_one(number: usize, config: &std::sync::Arc<rustls::ClientConfig>) -> io::Result<()> {
     let open =
         |name: &str, port| connect(&address(name, 4 + 2 * u8::from(number % 20 >= 10)), port, PATIENCE);
     let secure = |name: &str| tls(config, name, open(name, 443)?);

@@ -14,11 +14,13 @@
 //! `let lab = Lab::new(); let daemon = lab.start_ringtap(&[..]); lab.redirect("tproxy"); lab.client().curl([..])`.
 
 pub(crate) mod client;
+pub(crate) mod crowd;
 pub(crate) mod daemon;
 pub(crate) mod exposition;
 pub(crate) mod flows;
 pub(crate) mod origin;
 pub(crate) mod process;
+pub(crate) mod report;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -427,8 +429,10 @@ static FREE: Mutex<usize> = Mutex::new(LABS_MAX);
 static FREED: Condvar = Condvar::new();
 static NEXT_LAB: AtomicUsize = AtomicUsize::new(0);
 
-const PROGRAMS: [&str; 11] =
-    ["ip", "nft", "nsenter", "unshare", "setpriv", "nginx", "curl", "openssl", "python3", "wrk", "h2load"];
+const PROGRAMS: [&str; 12] = [
+    "ip", "nft", "nsenter", "unshare", "setpriv", "prlimit", "nginx", "curl", "openssl", "python3", "wrk",
+    "h2load",
+];
 
 /// The last number of an origin's addresses, and the names that lead there.
 const NAMES: [(u8, &[&str]); 6] = [

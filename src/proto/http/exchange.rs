@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::flow::{Flow, FlowMeta, Headers, HttpFlow, KILLED_MESSAGE, MetaValue, Request, Response};
 use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::budget::Charge;
-use crate::proto::session::{Card, Services, Session};
+use crate::proto::session::{Card, Services, Session, count};
 
 use super::tape::BodyTape;
 
@@ -27,7 +27,12 @@ pub struct Exchange {
     recorded: bool,
     /// `response` has run: the flow has its ending.
     responded: bool,
+    /// The response has come whole and was sent on.
+    complete: bool,
+    failed: bool,
     card: Rc<Card>,
+    /// The response asks the client to come back on a new connection.
+    leaving: bool,
     /// For the request's body and the response's in the flow.
     charges: [Option<Charge>; 2],
 }
@@ -48,7 +53,9 @@ impl Exchange {
     pub fn begin(session: &Session, request: impl FnOnce(f64) -> Request) -> Self {
         let services = session.services.clone();
         let wants = services.chain.wants();
-        let flow = (wants.intersects(Hooks::HTTP) || services.outbox.wanted()).then(|| {
+        // while clients are asked to come back on a new connection, the flow is where their response is edited
+        let leaving = services.draining.is_announced();
+        let flow = (wants.intersects(Hooks::HTTP) || services.outbox.wanted() || leaving).then(|| {
             let now = services.now();
             let request = request(now);
             let mut meta = FlowMeta::new(Arc::clone(&session.client), Arc::clone(&session.server), now);
@@ -61,7 +68,10 @@ impl Exchange {
             wants,
             recorded: true,
             responded: false,
+            complete: false,
+            failed: false,
             card: session.card.clone(),
+            leaving: false,
             charges: [None, None],
         }
     }
@@ -82,7 +92,10 @@ impl Exchange {
             wants,
             recorded: false,
             responded: false,
+            complete: false,
+            failed: false,
             card: session.card.clone(),
+            leaving: false,
             charges: [None, None],
         }
     }
@@ -102,9 +115,10 @@ impl Exchange {
         self.flow.as_ref()?.response.as_ref().map(|response| response.status_code)
     }
 
-    /// Whether addons may have changed what the flow says: then it is what goes out, not the bytes that came.
+    /// Whether what the flow says may have been changed, by addons or by us: then it is what goes out, not the bytes
+    /// that came.
     pub fn is_editable(&self) -> bool {
-        self.flow.is_some() && self.wants.intersects(Hooks::HTTP)
+        self.flow.is_some() && (self.wants.intersects(Hooks::HTTP) || self.leaving)
     }
 
     /// Whether somebody may change bodies of requests, or of responses.
@@ -114,7 +128,7 @@ impl Exchange {
 
     /// A tape for a body that is streamed.
     pub fn tape(&self) -> BodyTape {
-        if self.flow.is_none() {
+        if self.flow.is_none() || !(self.services.outbox.wanted() || self.wants.intersects(Hooks::HTTP)) {
             return BodyTape::counting();
         }
         let config = &self.services.config;
@@ -177,8 +191,11 @@ impl Exchange {
 
     /// The response's head has come.
     pub fn response_begun(&mut self, response: impl FnOnce(f64) -> Response) {
-        if let Some(flow) = &mut self.flow {
-            flow.response = Some(response(self.services.now()));
+        let Some(flow) = &mut self.flow else { return };
+        let response = flow.response.insert(response(self.services.now()));
+        if self.services.draining.is_announced() && response.status_code != 101 {
+            self.leaving = true;
+            ask_to_come_back(&mut response.headers);
         }
     }
 
@@ -201,6 +218,7 @@ impl Exchange {
 
     /// The exchange is complete: the flow goes to whoever records.
     pub fn finish(mut self) {
+        self.complete = !self.failed;
         if let Some(mut flow) = self.flow.take()
             && self.recorded
         {
@@ -211,6 +229,7 @@ impl Exchange {
 
     /// The exchange failed.
     pub async fn fail(mut self, reason: &str) {
+        self.failed = true;
         let now = self.services.now();
         if let Some(flow) = &mut self.flow {
             flow.meta.error = Some(crate::flow::Error { msg: reason.to_owned(), timestamp: now });
@@ -226,6 +245,10 @@ impl Drop for Exchange {
     /// A session that is killed is dropped where it stands: its flow still reaches the recorders.
     fn drop(&mut self) {
         self.card.done();
+        let counters = &self.services.counters;
+        // a CONNECT has no response of its own to be complete
+        let answered = self.complete || !self.recorded;
+        count(if answered { &counters.responses } else { &counters.request_errors });
         if let Some(mut flow) = self.flow.take()
             && self.recorded
         {
@@ -235,6 +258,17 @@ impl Drop for Exchange {
             self.services.outbox.deliver(Flow::Http(flow));
         }
     }
+}
+
+/// `close` in the Connection field, beside what else it names (RFC 9112 §9.6).
+fn ask_to_come_back(headers: &mut Headers) {
+    let said = headers.get("connection").unwrap_or_default();
+    let named = said.split(',').map(str::trim).filter(|option| {
+        !option.is_empty() && !["close", "keep-alive"].iter().any(|word| option.eq_ignore_ascii_case(word))
+    });
+    let options: Vec<&str> = named.chain(["close"]).collect();
+    headers.remove("keep-alive");
+    headers.set("Connection", options.join(", "));
 }
 
 fn note_streamed(meta: &mut FlowMeta, key: &str, length: u64) {

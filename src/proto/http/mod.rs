@@ -2,4 +2,6 @@
 
 pub mod exchange;
 pub mod h1;
+#[cfg(test)]
+mod playbook;
 mod tape;

@@ -236,7 +236,11 @@ pub(crate) fn tls(
     let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(connection, socket);
     while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock)?;
+        match stream.conn.complete_io(&mut stream.sock) {
+            // a machine that is frozen and thawed interrupts whoever waits with a limit
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => drop(done?),
+        }
     }
     Ok(stream)
 }

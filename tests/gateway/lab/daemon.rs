@@ -118,6 +118,12 @@ impl Daemon {
         entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// The number of the file it would open next.
+    pub(crate) fn lowest_free_fd(&self) -> usize {
+        let open = self.fds();
+        (0..).find(|number| !open.contains(&(*number as u32))).expect("some number is free")
+    }
+
     #[track_caller]
     pub(crate) fn must_be_alive(&mut self) {
         let ended = self.process.ended();
