@@ -65,9 +65,12 @@ const fn package(name: &'static str, places: &'static [&'static str]) -> Package
 pub(crate) const PACKAGES: &[Package] = &[
     // rustls' provider hands its algorithms to the TLS configuration
     package("aws-lc-rs", &["src/ca/", "src/proto/tls/config.rs"]),
+    package("brotli", &["src/coding/"]),
     package("bytes", &["src/buf/", "src/flow/", "src/proto/", "src/store/"]),
     package("chrono", &["src/telemetry/"]),
     package("clap", &["src/cli/"]),
+    package("encoding_rs", &["src/flow/"]),
+    package("flate2", &["src/coding/"]),
     package("httparse", &["src/proto/http/h1/codec/"]),
     package("io-uring", &["src/ring/"]),
     package("mimalloc", &["src/main.rs"]),
@@ -77,10 +80,12 @@ pub(crate) const PACKAGES: &[Package] = &[
         "src/redirect/netlink.rs", "src/redirect/state.rs"]),
     package("p12-keystore", &["src/ca/"]),
     package("rcgen", &["src/ca/"]),
+    package("regex", &["src/filter/"]),
     // keys and certificates in the types that rustls takes them in
     package("rustls", &["src/ca/", "src/proto/tls/codec.rs", "src/proto/tls/config.rs", "src/proto/tls/facts.rs",
         "src/proto/tls/layer.rs", "src/proto/tls/verify.rs"]),
     package("rustls-native-certs", &["src/proto/tls/verify.rs"]),
+    package("ruzstd", &["src/coding/"]),
     package("sd-notify", &["src/engine/"]),
     package("serde", &["src/engine/", "src/redirect/"]),
     package("serde_json", &["src/cli/ctl.rs", "src/engine/", "src/redirect/"]),
