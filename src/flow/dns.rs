@@ -1,5 +1,7 @@
 //! One DNS exchange as a record.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use bytes::Bytes;
 
 use super::FlowMeta;
@@ -28,6 +30,78 @@ pub struct DnsRecord {
     pub ttl: u32,
     /// The record's data; names in it are not compressed.
     pub data: Bytes,
+}
+
+impl DnsRecord {
+    /// The data as people write them: addresses, names, texts joined (RFC 7208 §3.3), or hexadecimal digits for
+    /// records of other types; none if they are not what their type says.
+    pub fn data_text(&self) -> Option<String> {
+        let data = &self.data[..];
+        match self.kind {
+            dns_type::A => <[u8; 4]>::try_from(data).ok().map(|octets| Ipv4Addr::from(octets).to_string()),
+            dns_type::AAAA => {
+                <[u8; 16]>::try_from(data).ok().map(|octets| Ipv6Addr::from(octets).to_string())
+            }
+            dns_type::NS | dns_type::CNAME | dns_type::PTR => name_of(data),
+            dns_type::TXT => texts_of(data),
+            _ => Some(self.hex()),
+        }
+    }
+
+    /// The data in hexadecimal digits, after `0x`.
+    pub fn hex(&self) -> String {
+        let digits: String = self.data.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("0x{digits}")
+    }
+}
+
+/// Record types whose data have a text (RFC 1035 §3.2.2, RFC 3596).
+mod dns_type {
+    pub(super) const A: u16 = 1;
+    pub(super) const NS: u16 = 2;
+    pub(super) const CNAME: u16 = 5;
+    pub(super) const PTR: u16 = 12;
+    pub(super) const TXT: u16 = 16;
+    pub(super) const AAAA: u16 = 28;
+}
+
+/// A domain name in wire form. Recorded names are not compressed.
+fn name_of(data: &[u8]) -> Option<String> {
+    let mut labels = Vec::new();
+    let mut rest = data;
+    loop {
+        let (length, tail) = rest.split_first()?;
+        match *length {
+            0 => return tail.is_empty().then(|| labels.join(".")),
+            // The upper two bits mark a pointer.
+            length @ 1..=63 => {
+                let (label, tail) = tail.split_at_checked(length.into())?;
+                labels.push(text_of(label));
+                rest = tail;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// A TXT record's strings, joined as their readers do.
+fn texts_of(data: &[u8]) -> Option<String> {
+    let mut text = Vec::new();
+    let mut rest = data;
+    while let Some((length, tail)) = rest.split_first() {
+        let (part, tail) = tail.split_at_checked((*length).into())?;
+        text.extend_from_slice(part);
+        rest = tail;
+    }
+    Some(text_of(&text))
+}
+
+/// UTF-8, or bytes one by one, each that is no ASCII as `\xNN`.
+fn text_of(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
 }
 
 /// One DNS message.
@@ -64,6 +138,54 @@ pub struct DnsMessage {
 }
 
 impl DnsMessage {
+    /// The question, if there is exactly one: more are allowed and never sent.
+    pub fn question(&self) -> Option<&DnsQuestion> {
+        match &self.questions[..] {
+            [question] => Some(question),
+            _ => None,
+        }
+    }
+
+    /// All records: answers, authorities, additionals.
+    pub fn records(&self) -> impl Iterator<Item = &DnsRecord> {
+        self.answers.iter().chain(&self.authorities).chain(&self.additionals)
+    }
+
+    /// Bytes of data in all records.
+    pub fn size(&self) -> usize {
+        self.records().map(|record| record.data.len()).sum()
+    }
+
+    /// The names asked for and the data of all records, a line each: what a person searches in.
+    pub fn text(&self) -> String {
+        let questions = self.questions.iter().map(|question| question.name.clone());
+        let record = |record: &DnsRecord| {
+            record.data_text().unwrap_or_else(|| format!("{} (invalid data)", record.hex()))
+        };
+        questions.chain(self.records().map(record)).collect::<Vec<_>>().join("\r\n")
+    }
+
+    /// An answer to this query with these records. `now` is in Unix seconds.
+    pub fn succeed(&self, answers: Vec<DnsRecord>, now: f64) -> Self {
+        Self { recursion_available: true, answers, ..self.reply(now) }
+    }
+
+    /// An answer to this query that says why there is none. `now` is in Unix seconds.
+    pub fn fail(&self, response_code: u16, now: f64) -> Self {
+        Self { response_code, ..self.reply(now) }
+    }
+
+    fn reply(&self, now: f64) -> Self {
+        Self {
+            id: self.id,
+            op_code: self.op_code,
+            recursion_desired: self.recursion_desired,
+            questions: self.questions.clone(),
+            timestamp: Some(now),
+            ..Self::default()
+        }
+    }
+
     fn cost(&self) -> usize {
         let questions = self.questions.iter().map(|q| q.name.len() + size_of::<DnsQuestion>());
         let records = [&self.answers, &self.authorities, &self.additionals];

@@ -19,7 +19,7 @@ pub(crate) const FLOORS: &[Floor] = &[
     floor("clock", &[]),
     floor("coding", &[]),
     floor("config", &[]),
-    floor("flow", &[]),
+    floor("flow", &["coding"]),
     floor("filter", &["flow"]),
     floor("store", &["flow", "filter"]),
     floor("view", &["flow", "coding"]),
@@ -88,7 +88,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("ruzstd", &["src/coding/"]),
     package("sd-notify", &["src/engine/"]),
     package("serde", &["src/engine/", "src/redirect/"]),
-    package("serde_json", &["src/cli/ctl.rs", "src/engine/", "src/redirect/"]),
+    package("serde_json", &["src/cli/ctl.rs", "src/engine/", "src/flow/message.rs", "src/redirect/"]),
     package("slab", &["src/clock.rs", "src/ring/"]),
     package("socket2", &["src/ring/"]),
     // every module's errors
