@@ -64,7 +64,7 @@
 //! | contract | [`hooks`] | between conversations and addons |
 //! | tools | [`stream`], [`connect`], [`ca`] | bytes to and fro; the way out; leaves |
 //! | cellar | [`ring`] | the kernel: the only `io_uring`, and the only `unsafe` |
-//! | words | [`addr`], [`buf`], [`clock`], [`coding`], [`config`], [`flow`], [`store`] | what everybody may say |
+//! | words | [`addr`], [`buf`], [`clock`], [`coding`], [`config`], [`filter`], [`flow`], [`store`] | what everybody may say |
 //!
 //! # The lexicon
 //!
@@ -93,6 +93,7 @@ pub mod coding;
 pub mod config;
 pub mod connect;
 pub mod engine;
+pub mod filter;
 pub mod flow;
 pub mod hooks;
 pub mod mode;

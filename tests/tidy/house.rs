@@ -99,7 +99,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("toml", &["src/config/"]),
     package("tracing", &["src/engine/", "src/hooks/", "src/proto/", "src/ring/", "src/telemetry/"]),
     package("tracing-subscriber", &["src/telemetry/"]),
-    package("uuid", &["src/engine/", "src/flow/", "src/mode/", "src/proto/", "src/store/"]),
+    package("uuid", &["src/engine/", "src/filter/", "src/flow/", "src/mode/", "src/proto/", "src/store/"]),
     package("x509-parser", &["src/ca/"]),
 ];
 
