@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::mode::{ModeSpec, Target};
 use super::typed::{Source, Typed};
 use super::{Cidr, ConfigError};
+use crate::filter::Filter;
 
 /// Everything the engine needs to know.
 #[derive(Clone, Debug)]
@@ -68,8 +69,14 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Recording, as written (`+` appends).
     pub save_stream_file: Option<String>,
+    /// Which flows are recorded; `None`: all.
+    pub save_stream_filter: Option<Filter>,
     /// File to read flows from.
     pub rfile: Option<String>,
+    /// Which flows are read; `None`: all.
+    pub readfile_filter: Option<Filter>,
+    /// Which flows are printed; `None`: all.
+    pub dumper_filter: Option<Filter>,
     /// What is printed of a flow.
     pub flow_detail: u8,
     /// URLs with the Host header's name.
@@ -203,7 +210,10 @@ impl Config {
             leaf_cache_max: size("leaf_cache_max"),
             timeouts: Timeouts::of(typed),
             save_stream_file: typed.text("save_stream_file"),
+            save_stream_filter: filter(typed, "save_stream_filter")?,
             rfile: typed.text("rfile"),
+            readfile_filter: filter(typed, "readfile_filter")?,
+            dumper_filter: filter(typed, "dumper_filter")?,
             flow_detail: u8::try_from(typed.number("flow_detail")).unwrap_or(1),
             showhost: typed.flag("showhost"),
             verbosity: match typed.text("termlog_verbosity").as_deref() {
@@ -266,6 +276,12 @@ fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
     }
 }
 
+fn filter(typed: &Typed, name: &'static str) -> Result<Option<Filter>, ConfigError> {
+    let Some(expression) = typed.text(name) else { return Ok(None) };
+    let filter = Filter::parse(&expression);
+    filter.map(Some).map_err(|error| ConfigError::Conflict(format!("option '{name}': {error}")))
+}
+
 fn ranges(typed: &Typed, name: &'static str) -> Result<Vec<Cidr>, ConfigError> {
     let range =
         |text: String| text.parse().map_err(|e| ConfigError::Conflict(format!("option '{name}': {e}")));
@@ -314,6 +330,17 @@ mod tests {
     fn a_quiet_run_keeps_no_flows_unless_asked() {
         assert_eq!(config(&["flow_detail=0"]).expect("fits").flow_store_max, 0);
         assert_eq!(config(&["flow_detail=0", "flow_store_max=1m"]).expect("fits").flow_store_max, 1 << 20);
+    }
+
+    #[test]
+    fn wrong_filters_name_their_option_and_the_place() {
+        let error = config(&["dumper_filter=~m GET & ~nonsense"]).expect_err("no operator").to_string();
+        assert_eq!(
+            error,
+            "option 'dumper_filter': ~nonsense is no operator, column 10:\n    ~m GET & ~nonsense\n             ^"
+        );
+        let filter = config(&["save_stream_filter=~c 200"]).expect("a filter").save_stream_filter;
+        assert_eq!(filter.map(|filter| filter.expression().to_owned()).as_deref(), Some("~c 200"));
     }
 
     #[test]

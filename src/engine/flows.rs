@@ -14,6 +14,7 @@ use super::control::{self, Reply};
 use super::outbox::Backlog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::filter::Filter;
 use crate::flow::Flow;
 use crate::store::{FlowStore, RecorderFile};
 
@@ -32,6 +33,8 @@ pub type Show = Box<dyn FnMut(&Flow) -> io::Result<()> + Send>;
 /// Where flows end up.
 pub(super) struct Sinks {
     pub(super) recorder: Option<RecorderFile>,
+    /// Which flows are recorded; `None`: all.
+    pub(super) record_only: Option<Filter>,
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
     pub(super) events: broadcast::Sender<Reply>,
     pub(super) show: Option<Show>,
@@ -52,7 +55,8 @@ impl Sinks {
         let store =
             (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        Ok(Self { recorder, store, events, show })
+        let record_only = config.save_stream_filter.clone();
+        Ok(Self { recorder, record_only, store, events, show })
     }
 
     /// Whether anybody wants flows at all.
@@ -104,6 +108,7 @@ fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: &Backlog) {
 
 fn deal_with(sinks: &mut Sinks, printer: Option<&Printer>, flow: Flow) {
     if let Some(recorder) = &mut sinks.recorder
+        && sinks.record_only.as_ref().is_none_or(|filter| filter.matches(&flow))
         && let Err(error) = recorder.append(&flow)
     {
         tracing::error!("recording: {error}; traffic goes on, recording is tried again with the next flow");

@@ -18,9 +18,10 @@ pub(crate) const FLOORS: &[Floor] = &[
     floor("buf", &[]),
     floor("clock", &[]),
     floor("coding", &[]),
-    floor("config", &[]),
     floor("flow", &["coding"]),
     floor("filter", &["flow"]),
+    // options that are filters are compiled when they are read
+    floor("config", &["filter"]),
     floor("store", &["flow", "filter"]),
     floor("view", &["flow", "coding"]),
     // the cellar
@@ -44,10 +45,10 @@ pub(crate) const FLOORS: &[Floor] = &[
     // firewall rules and the sign of life that keeps them; it runs before and after the engine, so it knows none of it
     floor("redirect", &[]),
     // the whole
-    floor("engine", &["addons", "addr", "ca", "clock", "config", "connect", "flow", "hooks", "mode", "proto",
+    floor("engine", &["addons", "addr", "ca", "clock", "config", "connect", "filter", "flow", "hooks", "mode", "proto",
         "redirect", "ring", "store", "telemetry"]),
     // the commands
-    floor("cli", &["config", "engine", "flow", "redirect", "store", "telemetry", "ui"]),
+    floor("cli", &["config", "engine", "filter", "flow", "redirect", "store", "telemetry", "ui"]),
 ];
 
 /// A package and the files or folders of `src/` that may name it.
