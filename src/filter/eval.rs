@@ -7,9 +7,7 @@ use regex::bytes::Regex;
 
 use super::parse::{Fact, Node, Place};
 use super::value;
-use crate::flow::{
-    DnsFlow, DnsMessage, Flow, FlowMeta, Headers, HttpFlow, Message, MetaValue, Replay, TcpFlow, UdpFlow,
-};
+use crate::flow::{DnsMessage, FlowMeta, FlowRef, Headers, HttpFlow, Message, MetaValue, Replay};
 
 /// Bytes of room that are kept for the next flow.
 const KEPT_MAX: usize = 64 << 10;
@@ -33,57 +31,6 @@ thread_local! {
 struct Room {
     text: String,
     bytes: Vec<u8>,
-}
-
-/// Any flow, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub enum FlowRef<'a> {
-    /// One HTTP exchange.
-    Http(&'a HttpFlow),
-    /// One raw TCP conversation.
-    Tcp(&'a TcpFlow),
-    /// One UDP conversation.
-    Udp(&'a UdpFlow),
-    /// One DNS exchange.
-    Dns(&'a DnsFlow),
-}
-
-impl<'a> From<&'a Flow> for FlowRef<'a> {
-    fn from(flow: &'a Flow) -> Self {
-        match flow {
-            Flow::Http(flow) => FlowRef::Http(flow),
-            Flow::Tcp(flow) => FlowRef::Tcp(flow),
-            Flow::Udp(flow) => FlowRef::Udp(flow),
-            Flow::Dns(flow) => FlowRef::Dns(flow),
-        }
-    }
-}
-
-macro_rules! from {
-    ($kind:ty, $variant:ident) => {
-        impl<'a> From<&'a $kind> for FlowRef<'a> {
-            fn from(flow: &'a $kind) -> Self {
-                FlowRef::$variant(flow)
-            }
-        }
-    };
-}
-
-from!(HttpFlow, Http);
-from!(TcpFlow, Tcp);
-from!(UdpFlow, Udp);
-from!(DnsFlow, Dns);
-
-impl<'a> FlowRef<'a> {
-    /// What every flow has.
-    pub fn meta(self) -> &'a FlowMeta {
-        match self {
-            FlowRef::Http(flow) => &flow.meta,
-            FlowRef::Tcp(flow) => &flow.meta,
-            FlowRef::Udp(flow) => &flow.meta,
-            FlowRef::Dns(flow) => &flow.meta,
-        }
-    }
 }
 
 pub(super) fn holds(node: &Node, flow: FlowRef<'_>) -> bool {

@@ -37,10 +37,10 @@ mod tests;
 mod value;
 
 pub use error::FilterError;
-pub use eval::FlowRef;
 pub use parse::{Argument, OPERATORS, Operator};
 pub use selector::{Place, Selector};
 
+use crate::flow::FlowRef;
 use parse::Node;
 
 /// Bytes of an expression.

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::{Filter, FilterError, FlowRef};
+use super::{Filter, FilterError};
+use crate::flow::FlowRef;
 
 /// A choice of flows, as commands take it.
 #[derive(Clone, Debug)]

@@ -48,6 +48,41 @@ impl DnsRecord {
         }
     }
 
+    /// A record of class IN with this data.
+    fn make(name: &str, kind: u16, data: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), kind, class: CLASS_IN, ttl: TTL, data: Bytes::from(data) }
+    }
+
+    /// An address record, kept for a minute as all records made here.
+    pub fn a(name: &str, ip: Ipv4Addr) -> Self {
+        Self::make(name, dns_type::A, ip.octets().to_vec())
+    }
+
+    /// An IPv6 address record.
+    pub fn aaaa(name: &str, ip: Ipv6Addr) -> Self {
+        Self::make(name, dns_type::AAAA, ip.octets().to_vec())
+    }
+
+    /// A record that says what a name stands for; none if that is no name.
+    pub fn cname(alias: &str, canonical: &str) -> Option<Self> {
+        Some(Self::make(alias, dns_type::CNAME, wire_name(canonical)?))
+    }
+
+    /// A record that names an address; none if that is no name.
+    pub fn ptr(address: &str, name: &str) -> Option<Self> {
+        Some(Self::make(address, dns_type::PTR, wire_name(name)?))
+    }
+
+    /// A text record, in strings of at most 255 bytes.
+    pub fn txt(name: &str, text: &str) -> Self {
+        let mut data = Vec::new();
+        for part in text.as_bytes().chunks(255) {
+            data.extend(u8::try_from(part.len()));
+            data.extend_from_slice(part);
+        }
+        Self::make(name, dns_type::TXT, data)
+    }
+
     /// The data in hexadecimal digits, after `0x`.
     pub fn hex(&self) -> String {
         let digits: String = self.data.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -63,6 +98,23 @@ mod dns_type {
     pub(super) const PTR: u16 = 12;
     pub(super) const TXT: u16 = 16;
     pub(super) const AAAA: u16 = 28;
+}
+
+/// The Internet's class.
+const CLASS_IN: u16 = 1;
+/// Seconds that records made here may be kept.
+const TTL: u32 = 60;
+
+/// A name as records hold it (RFC 1035 §3.1), not compressed; none if a label is empty or too long.
+fn wire_name(name: &str) -> Option<Vec<u8>> {
+    let mut data = Vec::new();
+    for label in name.strip_suffix('.').unwrap_or(name).split('.').filter(|_| !name.is_empty()) {
+        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
+        data.push(length);
+        data.extend_from_slice(label.as_bytes());
+    }
+    data.push(0);
+    (data.len() <= 255).then_some(data)
 }
 
 /// A domain name in wire form. Recorded names are not compressed.
@@ -213,5 +265,39 @@ impl DnsFlow {
     pub fn cost(&self) -> usize {
         let response = self.response.as_ref().map_or(0, DnsMessage::cost);
         size_of::<Self>() + self.meta.cost() + self.request.cost() + response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_that_are_made_can_be_read() {
+        let long = "x".repeat(300);
+        let records = [
+            (Some(DnsRecord::a("a.test", Ipv4Addr::new(192, 0, 2, 1))), "192.0.2.1"),
+            (Some(DnsRecord::aaaa("a.test", Ipv6Addr::LOCALHOST)), "::1"),
+            (DnsRecord::cname("b.test", "a.test."), "a.test"),
+            (DnsRecord::ptr("1.2.0.192.in-addr.arpa", "a.test"), "a.test"),
+            (Some(DnsRecord::txt("a.test", &long)), &long),
+        ];
+        for (record, text) in records {
+            assert_eq!(record.expect("a name").data_text().as_deref(), Some(text));
+        }
+        assert_eq!(DnsRecord::cname("a", "b..c"), None);
+        assert_eq!(DnsRecord::cname("a", &"b".repeat(64)), None);
+    }
+
+    #[test]
+    fn an_answer_belongs_to_its_query() {
+        let question = DnsQuestion { name: "a.test".into(), kind: 1, class: 1 };
+        let query = DnsMessage { id: 7, query: true, questions: vec![question], ..DnsMessage::default() };
+        let answer = query.succeed(vec![DnsRecord::a("a.test", Ipv4Addr::LOCALHOST)], 2.0);
+        assert_eq!((answer.id, answer.query, answer.timestamp, answer.size()), (7, false, Some(2.0), 4));
+        assert_eq!(answer.question(), query.question());
+        assert_eq!(answer.text(), "a.test\r\n127.0.0.1");
+        let refusal = query.fail(3, 2.0);
+        assert_eq!((refusal.response_code, refusal.recursion_available), (3, false));
     }
 }

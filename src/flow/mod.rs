@@ -3,8 +3,10 @@
 //! Every type here is `Send`: flows are built on a worker and handed to the control thread.
 //! Times are Unix seconds as `f64`, as in mitmproxy's object model.
 
+mod cert;
 pub mod charset;
 mod connection;
+mod control;
 mod cookies;
 pub mod date;
 mod dns;
@@ -23,7 +25,9 @@ mod udp;
 pub mod url;
 mod websocket;
 
-pub use connection::{Client, Server, TlsVersion, Transport, Via};
+pub use cert::{Cert, CertError};
+pub use connection::{Client, ConnectionState, Server, ServerSpec, TlsVersion, Transport, Via};
+pub use control::{FlowRef, NotKillable};
 pub use cookies::{SetCookie, format_cookie, format_set_cookie, parse_cookie, parse_set_cookie};
 pub use dns::{DnsFlow, DnsMessage, DnsQuestion, DnsRecord};
 pub use headers::{Field, Headers};

@@ -65,7 +65,7 @@ const fn package(name: &'static str, places: &'static [&'static str]) -> Package
 #[rustfmt::skip]
 pub(crate) const PACKAGES: &[Package] = &[
     // rustls' provider hands its algorithms to the TLS configuration
-    package("aws-lc-rs", &["src/ca/", "src/proto/tls/config.rs"]),
+    package("aws-lc-rs", &["src/ca/", "src/flow/cert.rs", "src/proto/tls/config.rs"]),
     package("brotli", &["src/coding/"]),
     package("bytes", &["src/buf/", "src/flow/", "src/proto/", "src/store/"]),
     package("chrono", &["src/telemetry/"]),
@@ -101,7 +101,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("tracing", &["src/engine/", "src/hooks/", "src/proto/", "src/ring/", "src/telemetry/"]),
     package("tracing-subscriber", &["src/telemetry/"]),
     package("uuid", &["src/engine/", "src/filter/", "src/flow/", "src/mode/", "src/proto/", "src/store/"]),
-    package("x509-parser", &["src/ca/"]),
+    package("x509-parser", &["src/ca/", "src/flow/cert.rs"]),
 ];
 
 /// A file that may do what others may not, and why.
