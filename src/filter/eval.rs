@@ -82,8 +82,8 @@ fn has_response(flow: FlowRef<'_>) -> Option<bool> {
 }
 
 fn is_asset(content_type: &[u8]) -> bool {
-    let has = |part: &&str| content_type.windows(part.len()).any(|window| window == part.as_bytes());
-    ASSETS.iter().any(|part| has(&part))
+    let has = |part: &str| content_type.windows(part.len()).any(|window| window == part.as_bytes());
+    ASSETS.iter().any(|part| has(part))
 }
 
 fn found(place: Place, regex: &Regex, flow: FlowRef<'_>) -> bool {

@@ -129,7 +129,7 @@ impl Translator<'_> {
             '(' => self.group(at)?,
             // Python's end is also before a last line end
             '$' if !self.flavour.multi_line && !self.has_multi_line_flag() => {
-                self.out.push_str("(?:\\n?\\z)")
+                self.out.push_str("(?:\\n?\\z)");
             }
             '{' | '}' | ']' => self.literal(c),
             '^' | '$' | '.' | '|' | ')' => self.out.push(c),

@@ -176,7 +176,7 @@ fn any_text_is_an_expression_or_an_error() {
         match Filter::parse_with(&text, Case::Ignored) {
             Ok(filter) => drop(filter.matches(&flow)),
             Err(error) => {
-                assert!(error.column() <= text.chars().count() + 1 && !error.to_string().is_empty())
+                assert!(error.column() <= text.chars().count() + 1 && !error.to_string().is_empty());
             }
         }
     }
@@ -205,7 +205,7 @@ fn case_matters_only_when_asked() {
     let matches = |expression, case| Filter::parse_with(expression, case).map(|f| f.matches(&flow()));
     assert_eq!(matches("~m get", Case::Ignored), Ok(true));
     assert_eq!(matches("~m get", Case::Sensitive), Ok(false));
-    assert_eq!(matches("~m (?i:get)", Case::Sensitive).is_err(), true, "parentheses want quotes");
+    assert!(matches("~m (?i:get)", Case::Sensitive).is_err(), "parentheses want quotes");
     assert_eq!(matches("~m \"(?i:get)\"", Case::Sensitive), Ok(true));
 }
 

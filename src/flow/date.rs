@@ -13,9 +13,7 @@ pub fn parse(text: &str) -> Option<i64> {
     let mut year = None;
     let mut time = None;
     let mut zone = 0;
-    for word in
-        text.split([' ', ',', '\t']).flat_map(|word| split_dashes(word)).filter(|word| !word.is_empty())
-    {
+    for word in text.split([' ', ',', '\t']).flat_map(split_dashes).filter(|word| !word.is_empty()) {
         if word.contains(':') {
             time = Some(time_of_day(word)?);
         } else if let Some(offset) = zone_of(word).filter(|_| time.is_some()) {

@@ -60,7 +60,7 @@ pub fn parse(url: &str) -> Result<UrlParts, UrlError> {
     let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let ascii = super::idna::to_ascii(&name.to_lowercase()).filter(|host| is_valid_host(host));
     let host = ascii.ok_or_else(|| UrlError::Host(host.to_owned()))?;
-    let mut path = quote(path.as_bytes(), |byte| byte.is_ascii_graphic());
+    let mut path = quote(path.as_bytes(), u8::is_ascii_graphic);
     if !path.starts_with('/') {
         path.insert(0, '/');
     }
