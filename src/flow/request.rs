@@ -204,7 +204,7 @@ impl Request {
     }
 
     fn write_url(&self, host: &str, port: u16, out: &mut String) {
-        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        let (open, close) = url::brackets(host);
         let host = format_args!("{open}{host}{close}");
         // writing to a string cannot fail
         let _ = match url::default_port(&self.scheme) {
@@ -246,7 +246,7 @@ impl Request {
 
     /// The path's segments without percent-encoding; empty ones are left out.
     pub fn path_components(&self) -> Vec<String> {
-        let path = text(&self.path);
+        let path = self.path_or_nothing();
         let [path, ..] = url::split_path(&path);
         let plain = |part: &str| String::from_utf8_lossy(&url::unquote(part.as_bytes())).into_owned();
         path.split('/').filter(|part| !part.is_empty()).map(plain).collect()

@@ -1,6 +1,6 @@
 //! URLs and what is encoded in them (RFC 3986), with the habits of forms (`application/x-www-form-urlencoded`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use thiserror::Error;
 
@@ -78,11 +78,16 @@ pub fn default_port(scheme: &[u8]) -> Option<u16> {
 
 /// Host and port, without a port that the scheme implies. IPv6 addresses get brackets.
 pub fn hostport(scheme: &[u8], host: &str, port: u16) -> String {
-    let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+    let (open, close) = brackets(host);
     match default_port(scheme) {
         Some(default) if default == port => format!("{open}{host}{close}"),
         _ => format!("{open}{host}{close}:{port}"),
     }
+}
+
+/// What stands around a host in a URL (RFC 3986 §3.2.2).
+pub(super) fn brackets(host: &str) -> (&'static str, &'static str) {
+    if host.contains(':') && host.parse::<Ipv6Addr>().is_ok() { ("[", "]") } else { ("", "") }
 }
 
 /// Host and port of a Host field or an authority; all of it as the host if it has no such form.
@@ -120,14 +125,16 @@ pub fn is_valid_host(host: &str) -> bool {
     host.len() <= 255 && name.split('.').all(label) || host.parse::<IpAddr>().is_ok()
 }
 
-/// Path, parameters (`;…` of the last segment), query (`?…`) and fragment (`#…`) of a path, each with its mark.
+/// Path, parameters (`;…` of the last segment), query (`?…`) and fragment (`#…`) of a path, each with its mark. A
+/// mark with nothing behind it is left out, as where URLs are put together again in Python.
 pub(super) fn split_path(path: &str) -> [&str; 4] {
     let (rest, fragment) = path.split_at(path.find('#').unwrap_or(path.len()));
     let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     let segment = rest.rfind('/').unwrap_or(0);
     let mark = rest[segment..].find(';').map_or(rest.len(), |at| segment + at);
     let (path, parameters) = rest.split_at(mark);
-    [path, parameters, query, fragment]
+    let full = |part| if str::len(part) > 1 { part } else { "" };
+    [path, full(parameters), full(query), full(fragment)]
 }
 
 /// Pairs of a query or form body. A name without `=` has an empty value.
@@ -146,8 +153,8 @@ pub fn encode_form(dict: &MultiDict, similar_to: Option<&[u8]>) -> String {
     let lacks_mark = |part: &[u8]| !part.contains(&b'=');
     let bare = similar_to.is_some_and(|text| !text.is_empty() && text.split(|b| *b == b'&').any(lacks_mark));
     let mut out = String::new();
-    for (name, value) in dict.fields() {
-        if !out.is_empty() {
+    for (index, (name, value)) in dict.fields().iter().enumerate() {
+        if index > 0 {
             out.push('&');
         }
         out.push_str(&quote_plus(name));
@@ -272,5 +279,6 @@ mod tests {
     fn paths_come_apart() {
         assert_eq!(split_path("/a;b/c;d?e;f?g#h?i"), ["/a;b/c", ";d", "?e;f?g", "#h?i"]);
         assert_eq!(split_path(""), ["", "", "", ""]);
+        assert_eq!(split_path("/a;?#"), ["/a", "", "", ""]);
     }
 }
