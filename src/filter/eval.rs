@@ -6,7 +6,8 @@ use std::fmt::Write;
 use regex::bytes::Regex;
 
 use super::parse::{Fact, Node, Place};
-use super::value;
+use super::{DECODED_MAX, value};
+use crate::coding::Limits;
 use crate::flow::{DnsMessage, FlowMeta, FlowRef, Headers, HttpFlow, Message, MetaValue, Replay};
 
 /// Bytes of room that are kept for the next flow.
@@ -214,5 +215,9 @@ fn body(regex: &Regex, flow: FlowRef<'_>, client: bool, server: bool) -> bool {
 }
 
 fn content(regex: &Regex, message: &impl Message) -> bool {
-    message.get_content_or_raw().is_some_and(|content| regex.is_match(&content))
+    let limits = Limits { output_max: DECODED_MAX, ..Limits::default() };
+    match message.get_content_within(&limits) {
+        Ok(content) => regex.is_match(&content),
+        Err(_) => message.raw_content().is_some_and(|raw| regex.is_match(raw)),
+    }
 }

@@ -22,8 +22,8 @@
 //! - An operator without argument may be followed by `)`, `&` or `|` at once: `(~q)`, `~q|~s`. mitmproxy wants a
 //!   blank there.
 //! - `~sni`, `~alpn`, `~ja3` and `~ja4` are ours.
-//! - Bodies in a list of codings (`gzip, br`) are decoded; bodies that decode to more than the limits of
-//!   [`coding`](crate::coding) are searched as they came.
+//! - Bodies in a list of codings (`gzip, br`) are decoded; bodies that decode to more than [`DECODED_MAX`], or are
+//!   made to ([`RATIO_MAX`](crate::coding::RATIO_MAX)), are searched as they came.
 //! - URLs with IPv6 addresses have brackets. HTTPS records of DNS are searched as hexadecimal digits, TXT records
 //!   without their length bytes.
 
@@ -49,6 +49,9 @@ pub const EXPRESSION_MAX: usize = 64 << 10;
 pub const NESTING_MAX: usize = 100;
 /// Bytes one compiled pattern may take.
 pub const PATTERN_SIZE_MAX: usize = 4 << 20;
+
+/// Bytes a body may decode to before it is searched; one that is larger is searched as it came.
+pub const DECODED_MAX: usize = 64 << 20;
 
 /// Whether patterns care about case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -201,6 +201,21 @@ fn connections_facts_can_be_asked_for() {
 }
 
 #[test]
+fn a_body_made_to_fill_memory_is_searched_as_it_came() {
+    let mut flow = flow();
+    let zeros = vec![b'0'; DECODED_MAX + 1];
+    let bomb = crate::coding::encode_one(&zeros, crate::coding::Coding::Brotli).expect("encodes");
+    let headers = Headers::from_pairs([("Content-Encoding", "br")]);
+    let mut response = Response::make(200, b"", headers, 0.0);
+    response.content = Some(bomb.into());
+    flow.response = Some(response);
+    assert_eq!(Filter::parse("~bs 0000000000").map(|f| f.matches(&flow)), Ok(false));
+    let small = crate::coding::encode_one(&zeros[..1000], crate::coding::Coding::Brotli).expect("encodes");
+    flow.response.as_mut().expect("there").content = Some(small.into());
+    assert_eq!(Filter::parse("~bs 0000000000").map(|f| f.matches(&flow)), Ok(true));
+}
+
+#[test]
 fn case_matters_only_when_asked() {
     let matches = |expression, case| Filter::parse_with(expression, case).map(|f| f.matches(&flow()));
     assert_eq!(matches("~m get", Case::Ignored), Ok(true));

@@ -19,7 +19,7 @@ pub(crate) const FLOORS: &[Floor] = &[
     floor("clock", &[]),
     floor("coding", &[]),
     floor("flow", &["coding"]),
-    floor("filter", &["flow"]),
+    floor("filter", &["coding", "flow"]),
     // options that are filters are compiled when they are read
     floor("config", &["filter"]),
     floor("store", &["flow", "filter"]),
