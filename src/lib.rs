@@ -64,7 +64,7 @@
 //! | contract | [`hooks`] | between conversations and addons |
 //! | tools | [`stream`], [`connect`], [`ca`] | bytes to and fro; the way out; leaves |
 //! | cellar | [`ring`] | the kernel: the only `io_uring`, and the only `unsafe` |
-//! | words | [`addr`], [`buf`], [`clock`], [`config`], [`flow`], [`store`] | what everybody may say |
+//! | words | [`addr`], [`buf`], [`clock`], [`coding`], [`config`], [`filter`], [`flow`], [`store`] | what everybody may say |
 //! | beside the stairs | [`testing`](self), with the feature of that name | dialogues for tests and benchmarks |
 //!
 //! # The lexicon
@@ -90,9 +90,11 @@ pub mod buf;
 pub mod ca;
 pub mod cli;
 pub mod clock;
+pub mod coding;
 pub mod config;
 pub mod connect;
 pub mod engine;
+pub mod filter;
 pub mod flow;
 pub mod hooks;
 pub mod mode;

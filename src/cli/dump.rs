@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -9,8 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{USAGE, is_set};
 use crate::config::{Config, ConfigError, LogLevel, OPTIONS, OptionSpec, Shape, Source, Typed};
 use crate::engine;
+use crate::filter::Filter;
 use crate::flow::Flow;
-use crate::store::FlowReader;
+use crate::store::{FlowReader, RecorderFile};
 use crate::telemetry::log;
 use crate::ui::dump::Dumper;
 
@@ -75,7 +77,10 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print headers of flows, log everything"),
         )
-        .arg(Arg::new("filter").value_name("FILTER").num_args(0..).hide(true));
+        .arg(Arg::new("filter").value_name("FILTER").num_args(0..).help(
+            "Print, record and read only flows that match: '~m POST & ~u login' (docs/filters.md); sets \
+             dumper_filter, save_stream_filter and readfile_filter",
+        ));
     for option in OPTIONS {
         for arg in args_of(option) {
             command = command.arg(arg);
@@ -146,8 +151,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 
 fn intercept(config: Config) -> ExitCode {
     let show = (config.flow_detail > 0).then(|| {
-        let mut dumper = dumper(&config);
-        Box::new(move |flow: &Flow| dumper.flow(flow)) as engine::Show
+        let mut print = printer(&config);
+        Box::new(move |flow: &Flow| print(flow)) as engine::Show
     });
     match engine::run(config, Vec::new(), show) {
         Ok(()) => ExitCode::SUCCESS,
@@ -160,9 +165,17 @@ fn intercept(config: Config) -> ExitCode {
 }
 
 /// Prints flows to standard output as the configuration asks.
-fn dumper(config: &Config) -> Dumper {
+fn printer(config: &Config) -> impl FnMut(&Flow) -> io::Result<()> + Send + use<> {
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    Dumper::new(Box::new(io::BufWriter::new(io::stdout())), config.flow_detail, color, config.showhost)
+    let out = Box::new(io::BufWriter::new(io::stdout()));
+    let mut dumper = Dumper::new(out, config.flow_detail, color, config.showhost);
+    let filter = config.dumper_filter.clone();
+    move |flow| if matches(filter.as_ref(), flow) { dumper.flow(flow) } else { Ok(()) }
+}
+
+/// No filter lets everything through.
+fn matches(filter: Option<&Filter>, flow: &Flow) -> bool {
+    filter.is_none_or(|filter| filter.matches(flow))
 }
 
 fn fail(reason: &str) -> ExitCode {
@@ -177,11 +190,6 @@ fn typed(matches: &ArgMatches) -> Result<Typed, ConfigError> {
         if matches.value_source(&format!("not-here-{name}")).is_some() {
             return Err(ConfigError::Conflict(format!("--{name}: {instead}")));
         }
-    }
-    if let Some(filter) = matches.get_many::<String>("filter").and_then(|mut words| words.next()) {
-        return Err(ConfigError::Conflict(format!(
-            "'{filter}': filter expressions are not part of this version"
-        )));
     }
     let mut typed = Typed::default();
     if let Some(path) = matches.get_one::<String>("config") {
@@ -208,13 +216,21 @@ fn typed(matches: &ArgMatches) -> Result<Typed, ConfigError> {
             typed.set_option(option, Some(value), Source::CommandLine)?;
         }
     }
+    if let Some(words) = matches.get_many::<String>("filter") {
+        let expression = words.map(String::as_str).collect::<Vec<_>>().join(" ");
+        Filter::parse(&expression).map_err(|error| ConfigError::Conflict(format!("filter: {error}")))?;
+        for name in ["dumper_filter", "save_stream_filter", "readfile_filter"] {
+            typed.set(&format!("{name}={expression}"), Source::CommandLine)?;
+        }
+    }
     for assignment in matches.get_many::<String>("set").into_iter().flatten() {
         typed.set(assignment, Source::CommandLine)?;
     }
     Ok(typed)
 }
 
-/// Prints a recording. What is intact is shown; damage ends it with the place.
+/// Prints a recording, and records it again where that is asked for. What is intact is shown; damage ends it with
+/// the place.
 fn read_back(path: &str, config: &Config) -> ExitCode {
     let input: Box<dyn Read> = match path {
         "-" => Box::new(io::stdin().lock()),
@@ -223,20 +239,59 @@ fn read_back(path: &str, config: &Config) -> ExitCode {
             Err(error) => return fail(&format!("option 'rfile': {path}: {error}")),
         },
     };
-    let mut dumper = dumper(config);
-    for flow in FlowReader::new(input) {
-        match flow {
-            Ok(flow) => {
-                // a reader such as `head` that has seen enough is no failure
-                if dumper.flow(&flow).is_err() {
-                    return ExitCode::SUCCESS;
-                }
-            }
-            Err(error) => {
-                eprintln!("ringtap: {path}: {error}");
-                return ExitCode::FAILURE;
-            }
+    let mut copy = match config.save_stream_file.as_deref().map(|copy| open_copy(path, copy)).transpose() {
+        Ok(copy) => copy,
+        Err(reason) => return fail(&reason),
+    };
+    let read = copy_and_print(input, &mut copy, config);
+    let written = copy.map_or(Ok(()), |mut copy| copy.flush());
+    match (read, written) {
+        (Ok(()), Ok(())) => ExitCode::SUCCESS,
+        (Err(reason), _) => {
+            eprintln!("ringtap: {path}: {reason}");
+            ExitCode::FAILURE
+        }
+        (Ok(()), Err(error)) => {
+            eprintln!("ringtap: option 'save_stream_file': {error}");
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+/// The recording that flows are copied to: not the one they come from.
+fn open_copy(from: &str, to: &str) -> Result<RecorderFile, String> {
+    let to_path = to.strip_prefix('+').unwrap_or(to);
+    let same = |a: std::fs::Metadata, b: std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    if let (Ok(a), Ok(b)) = (std::fs::metadata(from), std::fs::metadata(to_path))
+        && same(a, b)
+    {
+        return Err(format!("options 'rfile' and 'save_stream_file' name the same file: {to_path}"));
+    }
+    RecorderFile::open(to).map_err(|error| format!("option 'save_stream_file': {error}"))
+}
+
+fn copy_and_print(
+    input: Box<dyn Read>,
+    copy: &mut Option<RecorderFile>,
+    config: &Config,
+) -> Result<(), String> {
+    let mut print = printer(config);
+    let mut is_read = true;
+    for flow in FlowReader::new(input) {
+        let flow = flow.map_err(|error| error.to_string())?;
+        if !matches(config.readfile_filter.as_ref(), &flow) {
+            continue;
+        }
+        if let Some(copy) = copy
+            && matches(config.save_stream_filter.as_ref(), &flow)
+        {
+            copy.append(&flow).map_err(|error| format!("option 'save_stream_file': {error}"))?;
+        }
+        // a reader such as `head` that has seen enough is no failure, and the copy goes on
+        is_read = is_read && print(&flow).is_ok();
+        if !is_read && copy.is_none() {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::mode::{ModeSpec, Target};
 use super::typed::{Source, Typed};
 use super::{Cidr, ConfigError};
+use crate::filter::Filter;
 
 /// Everything the engine needs to know.
 #[derive(Clone, Debug)]
@@ -74,8 +75,14 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Recording, as written (`+` appends).
     pub save_stream_file: Option<String>,
+    /// Which flows are recorded; `None`: all.
+    pub save_stream_filter: Option<Filter>,
     /// File to read flows from.
     pub rfile: Option<String>,
+    /// Which flows are read; `None`: all.
+    pub readfile_filter: Option<Filter>,
+    /// Which flows are printed; `None`: all.
+    pub dumper_filter: Option<Filter>,
     /// What is printed of a flow.
     pub flow_detail: u8,
     /// URLs with the Host header's name.
@@ -212,7 +219,10 @@ impl Config {
             leaf_cache_max: size("leaf_cache_max"),
             timeouts: Timeouts::of(typed),
             save_stream_file: typed.text("save_stream_file"),
+            save_stream_filter: filter(typed, "save_stream_filter")?,
             rfile: typed.text("rfile"),
+            readfile_filter: filter(typed, "readfile_filter")?,
+            dumper_filter: filter(typed, "dumper_filter")?,
             flow_detail: u8::try_from(typed.number("flow_detail")).unwrap_or(1),
             showhost: typed.flag("showhost"),
             verbosity: match typed.text("termlog_verbosity").as_deref() {
@@ -285,6 +295,12 @@ fn metrics_addr(typed: &Typed) -> Result<Option<SocketAddr>, ConfigError> {
     }
 }
 
+fn filter(typed: &Typed, name: &'static str) -> Result<Option<Filter>, ConfigError> {
+    let Some(expression) = typed.text(name) else { return Ok(None) };
+    let filter = Filter::parse(&expression);
+    filter.map(Some).map_err(|error| ConfigError::Conflict(format!("option '{name}': {error}")))
+}
+
 fn ranges(typed: &Typed, name: &'static str) -> Result<Vec<Cidr>, ConfigError> {
     let range =
         |text: String| text.parse().map_err(|e| ConfigError::Conflict(format!("option '{name}': {e}")));
@@ -353,6 +369,17 @@ mod tests {
             let error = found(text).expect_err(text).to_string();
             assert!(error.contains("metrics_addr") && error.contains("127.0.0.1:9464"), "{error}");
         }
+    }
+
+    #[test]
+    fn wrong_filters_name_their_option_and_the_place() {
+        let error = config(&["dumper_filter=~m GET & ~nonsense"]).expect_err("no operator").to_string();
+        assert_eq!(
+            error,
+            "option 'dumper_filter': ~nonsense is no operator, column 10:\n    ~m GET & ~nonsense\n             ^"
+        );
+        let filter = config(&["save_stream_filter=~c 200"]).expect("a filter").save_stream_filter;
+        assert_eq!(filter.map(|filter| filter.expression().to_owned()).as_deref(), Some("~c 200"));
     }
 
     #[test]

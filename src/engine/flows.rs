@@ -14,6 +14,7 @@ use super::control::{self, Reply};
 use super::outbox::Backlog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::filter::Filter;
 use crate::flow::Flow;
 use crate::store::{FlowStore, RecorderFile};
 
@@ -32,6 +33,8 @@ pub type Show = Box<dyn FnMut(&Flow) -> io::Result<()> + Send>;
 /// Where flows end up.
 pub(super) struct Sinks {
     pub(super) recorder: Option<RecorderFile>,
+    /// Which flows are recorded; `None`: all.
+    pub(super) record_only: Option<Filter>,
     pub(super) store: Option<Arc<Mutex<FlowStore>>>,
     pub(super) events: broadcast::Sender<Reply>,
     pub(super) show: Option<Show>,
@@ -57,7 +60,8 @@ impl Sinks {
         let store =
             (config.flow_store_max > 0).then(|| Arc::new(Mutex::new(FlowStore::new(config.flow_store_max))));
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        Ok(Self { recorder, store, events, show })
+        let record_only = config.save_stream_filter.clone();
+        Ok(Self { recorder, record_only, store, events, show })
     }
 
     /// Whether anybody wants flows at all.
@@ -108,7 +112,9 @@ fn run(mut sinks: Sinks, batches: &Receiver<Vec<Flow>>, backlog: Arc<Backlog>) {
 }
 
 fn deal_with(sinks: &mut Sinks, printer: Option<&Printer>, flow: Flow, backlog: &Backlog) {
-    if let Some(recorder) = &mut sinks.recorder {
+    if let Some(recorder) = &mut sinks.recorder
+        && sinks.record_only.as_ref().is_none_or(|filter| filter.matches(&flow))
+    {
         backlog.recorder.flows.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = recorder.append(&flow) {
             backlog.recorder.errors.fetch_add(1, Ordering::Relaxed);
@@ -213,7 +219,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ringtap-flows-{}", uuid::Uuid::new_v4()));
         let (events, _) = broadcast::channel(1);
         let recorder = RecorderFile::open(path.to_str().expect("a path in UTF-8")).expect("a file");
-        let mut sinks = Sinks { recorder: Some(recorder), store: None, events, show: None };
+        let mut sinks =
+            Sinks { recorder: Some(recorder), record_only: None, store: None, events, show: None };
         let backlog = Backlog::default();
         for _ in 0..3 {
             deal_with(&mut sinks, None, flow(), &backlog);

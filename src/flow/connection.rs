@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::url::{self, UrlError};
+use super::{Cert, CertError};
+
 /// What carries a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Transport {
@@ -69,6 +72,88 @@ pub struct Via {
     pub scheme: String,
     /// Host name or address, and port.
     pub address: (String, u16),
+}
+
+impl Via {
+    /// Reads `[scheme://]host[:port]`; what is not written is the default, and the scheme's port.
+    ///
+    /// # Errors
+    /// There is no host, or a port that is none.
+    pub fn parse(text: &str, default_scheme: &str) -> Result<Self, UrlError> {
+        let text = text.strip_suffix('/').filter(|text| !text.ends_with(":/")).unwrap_or(text);
+        let whole = if text.contains("://") { text.to_owned() } else { format!("{default_scheme}://{text}") };
+        let parts = url::parse(&whole)?;
+        match parts.path.as_str() {
+            "/" => Ok(Self { scheme: parts.scheme, address: (parts.host, parts.port) }),
+            _ => Err(UrlError::Host(text.to_owned())),
+        }
+    }
+}
+
+/// mitmproxy's name for a [`Via`].
+pub type ServerSpec = Via;
+
+/// Which way a connection can be used. A record does not know about half-closed connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Not opened yet, or closed.
+    Closed,
+    /// Open both ways.
+    Open,
+}
+
+impl Client {
+    /// Whether it is open.
+    pub fn state(&self) -> ConnectionState {
+        if self.timestamp_end.is_some() { ConnectionState::Closed } else { ConnectionState::Open }
+    }
+
+    /// It is open.
+    pub fn connected(&self) -> bool {
+        self.state() == ConnectionState::Open
+    }
+
+    /// Its TLS handshake is done.
+    pub fn tls_established(&self) -> bool {
+        self.timestamp_tls_setup.is_some()
+    }
+
+    /// The certificate it showed, if it showed any.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn cert(&self) -> Result<Option<Cert>, CertError> {
+        self.certificate_list.first().map(|der| Cert::from_der(der)).transpose()
+    }
+}
+
+impl Server {
+    /// Whether it is open.
+    pub fn state(&self) -> ConnectionState {
+        let opened = self.timestamp_tcp_setup.or(self.timestamp_start).is_some();
+        match opened && self.timestamp_end.is_none() && self.error.is_none() {
+            true => ConnectionState::Open,
+            false => ConnectionState::Closed,
+        }
+    }
+
+    /// It is open.
+    pub fn connected(&self) -> bool {
+        self.state() == ConnectionState::Open
+    }
+
+    /// Its TLS handshake is done.
+    pub fn tls_established(&self) -> bool {
+        self.timestamp_tls_setup.is_some()
+    }
+
+    /// The certificate it showed, if it showed any.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn cert(&self) -> Result<Option<Cert>, CertError> {
+        self.certificate_list.first().map(|der| Cert::from_der(der)).transpose()
+    }
 }
 
 /// The client connection of a flow.
@@ -186,7 +271,32 @@ fn tls_cost(certificates: &[Vec<u8>], alpn_offers: &[Vec<u8>], ciphers: &[String
 
 #[cfg(test)]
 mod tests {
-    use super::TlsVersion;
+    use super::*;
+
+    #[test]
+    fn specs_of_servers_are_read() {
+        let spec = |text| Via::parse(text, "http").map(|via| (via.scheme, via.address.0, via.address.1));
+        let is = |scheme: &str, host: &str, port| Ok((scheme.to_owned(), host.to_owned(), port));
+        assert_eq!(spec("proxy.test"), is("http", "proxy.test", 80));
+        assert_eq!(spec("https://proxy.test/"), is("https", "proxy.test", 443));
+        assert_eq!(spec("http://[::1]:3128"), is("http", "::1", 3128));
+        for wrong in ["", "http://", "proxy.test:x", "proxy.test/path"] {
+            assert!(spec(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn connections_are_open_until_they_end() {
+        let mut server = Server::default();
+        assert!(!server.connected());
+        server.timestamp_tcp_setup = Some(1.0);
+        assert!(server.connected() && !server.tls_established());
+        server.timestamp_end = Some(2.0);
+        assert_eq!(server.state(), ConnectionState::Closed);
+        let client = Client { timestamp_end: Some(2.0), ..Client::default() };
+        assert!(Client::default().connected() && !client.connected());
+        assert_eq!(client.cert(), Ok(None));
+    }
 
     #[test]
     fn every_tls_version_reads_back_from_its_name() {

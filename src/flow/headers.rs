@@ -104,6 +104,73 @@ impl Headers {
         });
     }
 
+    /// Every value of that name, unfolded, as text: for `Set-Cookie` and other fields that cannot be folded.
+    pub fn get_all(&self, name: &str) -> Vec<String> {
+        self.all(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    /// Gives that name these values and no others: the first ones take the places (and the case) of the fields
+    /// there were, the rest are appended, and fields that are left over go.
+    pub fn set_all<V: AsRef<[u8]>>(&mut self, name: &str, values: impl IntoIterator<Item = V>) {
+        let mut values = values.into_iter().map(|value| Bytes::copy_from_slice(value.as_ref()));
+        self.fields.retain_mut(|field| {
+            if !field.name.eq_ignore_ascii_case(name.as_bytes()) {
+                return true;
+            }
+            match values.next() {
+                Some(value) => {
+                    field.value = value;
+                    true
+                }
+                None => false,
+            }
+        });
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        self.fields.extend(values.map(|value| Field { name: name.clone(), value }));
+    }
+
+    /// Puts a field before the one at `index`, or at the end if there is none.
+    pub fn insert(&mut self, index: usize, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let field = Field {
+            name: Bytes::copy_from_slice(name.as_ref()),
+            value: Bytes::copy_from_slice(value.as_ref()),
+        };
+        self.fields.insert(index.min(self.fields.len()), field);
+    }
+
+    /// Removes every field of that name and gives their folded value back.
+    pub fn pop(&mut self, name: &str) -> Option<String> {
+        let value = self.get(name);
+        self.remove(name);
+        value
+    }
+
+    /// Each name once, as it was first written, in order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let is_first = |index: usize, name: &[u8]| {
+            !self.fields[..index].iter().any(|field| field.name.eq_ignore_ascii_case(name))
+        };
+        let names = self.fields.iter().enumerate();
+        names.filter(move |(index, field)| is_first(*index, &field.name)).map(|(_, field)| &field.name[..])
+    }
+
+    /// The fields as HTTP/1 has them (RFC 9112 §5), each line with its end, without the empty line.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.cost());
+        self.write_block(&mut out);
+        out
+    }
+
+    /// Appends what [`to_bytes`](Self::to_bytes) gives.
+    pub fn write_block(&self, out: &mut Vec<u8>) {
+        for field in &self.fields {
+            out.extend_from_slice(&field.name);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(&field.value);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
     /// Removes every field of that name; says whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.fields.len();
@@ -142,6 +209,32 @@ mod tests {
         assert_eq!(names, [(&b"Host"[..], &b"a"[..]), (b"Set-Cookie", b"z=3"), (b"Accept", b"*/*")]);
         headers.set("New", "1");
         assert_eq!(headers.len(), 4);
+    }
+
+    #[test]
+    fn set_all_keeps_places_and_appends_what_is_left() {
+        let mut headers = sample();
+        headers.set_all("SET-COOKIE", ["a", "b", "c"]);
+        assert_eq!(headers.get_all("set-cookie"), ["a", "b", "c"]);
+        assert_eq!(&headers.fields()[4].name[..], b"SET-COOKIE");
+        assert_eq!(&headers.fields()[1].name[..], b"Set-Cookie");
+        headers.set_all("set-cookie", ["d"]);
+        assert_eq!(headers.get_all("set-cookie"), ["d"]);
+        assert_eq!(headers.len(), 3);
+        headers.set_all("set-cookie", [""; 0]);
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn insert_and_pop_keep_the_order_of_the_others() {
+        let mut headers = sample();
+        headers.insert(1, "X", "1");
+        headers.insert(99, "Y", "2");
+        let names: Vec<_> = headers.names().map(String::from_utf8_lossy).collect();
+        assert_eq!(names, ["Host", "X", "Set-Cookie", "Accept", "Y"]);
+        assert_eq!(headers.pop("set-cookie").as_deref(), Some("x=1, y=2"));
+        assert_eq!(headers.pop("set-cookie"), None);
+        assert_eq!(headers.to_bytes(), b"Host: a\r\nX: 1\r\nAccept: */*\r\nY: 2\r\n");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! One HTTP exchange as a record.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use super::{FlowMeta, Headers, WebSocketData};
@@ -60,48 +58,6 @@ pub struct Request {
     pub timestamp_end: Option<f64>,
 }
 
-impl Request {
-    /// The URL, with the target host. Ports that the scheme implies are left out.
-    pub fn url(&self) -> String {
-        self.url_with_host(&self.host)
-    }
-
-    /// The URL as a person knows it: with the name of the Host header, if there is one.
-    pub fn pretty_url(&self) -> String {
-        match self.host_header() {
-            Some(host) => self.url_with_host(&host),
-            None => self.url(),
-        }
-    }
-
-    /// The name in `:authority` or Host, without a port.
-    pub fn host_header(&self) -> Option<Cow<'_, str>> {
-        let raw = if self.http_version.starts_with(b"HTTP/1") || self.authority.is_empty() {
-            self.headers.first("host")?
-        } else {
-            &self.authority
-        };
-        Some(match String::from_utf8_lossy(raw) {
-            Cow::Borrowed(raw) => Cow::Borrowed(host_of(raw)),
-            Cow::Owned(raw) => Cow::Owned(host_of(&raw).to_owned()),
-        })
-    }
-
-    fn url_with_host(&self, host: &str) -> String {
-        let path = String::from_utf8_lossy(&self.path);
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        if self.scheme.is_empty() {
-            return format!("{bracketed}:{}", self.port);
-        }
-        let scheme = String::from_utf8_lossy(&self.scheme);
-        let path = if path == "*" { "" } else { &path };
-        match (&*scheme, self.port) {
-            ("http", 80) | ("https", 443) => format!("{scheme}://{bracketed}{path}"),
-            (_, port) => format!("{scheme}://{bracketed}:{port}{path}"),
-        }
-    }
-}
-
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -154,50 +110,6 @@ impl HttpFlow {
     }
 }
 
-/// The host of `host:port`, without brackets.
-fn host_of(authority: &str) -> &str {
-    let name = match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
-    };
-    name.trim_start_matches('[').trim_end_matches(']')
-}
-
 fn message_cost(headers: &Headers, content: Option<&Bytes>, trailers: Option<&Headers>) -> usize {
     headers.cost() + content.map_or(0, Bytes::len) + trailers.map_or(0, Headers::cost)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(scheme: &'static str, port: u16, host_header: &str) -> Request {
-        Request {
-            host: "192.0.2.7".into(),
-            port,
-            method: Bytes::from_static(b"GET"),
-            scheme: Bytes::from_static(scheme.as_bytes()),
-            authority: Bytes::new(),
-            path: Bytes::from_static(b"/a?b"),
-            http_version: Bytes::from_static(b"HTTP/1.1"),
-            headers: Headers::from_pairs([("Host", host_header)]),
-            content: Some(Bytes::new()),
-            trailers: None,
-            timestamp_start: 1.0,
-            timestamp_end: Some(2.0),
-        }
-    }
-
-    #[test]
-    fn urls_name_the_target_and_pretty_urls_the_host_header() {
-        let r = request("https", 443, "example.test:443");
-        assert_eq!(r.url(), "https://192.0.2.7/a?b");
-        assert_eq!(r.pretty_url(), "https://example.test/a?b");
-        assert_eq!(request("http", 8080, "[2001:db8::1]:8080").pretty_url(), "http://[2001:db8::1]:8080/a?b");
-    }
-
-    #[test]
-    fn a_connect_request_is_shown_as_host_and_port() {
-        assert_eq!(request("", 443, "x").url(), "192.0.2.7:443");
-    }
 }

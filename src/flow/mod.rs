@@ -3,20 +3,40 @@
 //! Every type here is `Send`: flows are built on a worker and handed to the control thread.
 //! Times are Unix seconds as `f64`, as in mitmproxy's object model.
 
+mod cert;
+pub mod charset;
 mod connection;
+mod control;
+mod cookies;
+pub mod date;
 mod dns;
 mod headers;
 mod hook_data;
 mod http;
+mod idna;
+mod message;
+mod multidict;
+mod multipart;
+mod request;
+mod response;
+mod status;
 mod tcp;
 mod udp;
+pub mod url;
 mod websocket;
 
-pub use connection::{Client, Server, TlsVersion, Transport, Via};
+pub use cert::{Cert, CertError};
+pub use connection::{Client, ConnectionState, Server, ServerSpec, TlsVersion, Transport, Via};
+pub use control::{FlowRef, NotKillable};
+pub use cookies::{SetCookie, format_cookie, format_set_cookie, parse_cookie, parse_set_cookie};
 pub use dns::{DnsFlow, DnsMessage, DnsQuestion, DnsRecord};
 pub use headers::{Field, Headers};
 pub use hook_data::{ClientHello, ClientHelloData, Layer, LayerChoice, ServerConnectionData, Side, TlsData};
 pub use http::{HttpFlow, HttpVersion, Request, Response};
+pub use message::{ContentError, Message};
+pub use multidict::{MultiDict, MultiDictView};
+pub use request::FirstLineFormat;
+pub use status::reason_phrase;
 pub use tcp::{TcpFlow, TcpMessage};
 pub use udp::{UdpFlow, UdpMessage};
 pub use websocket::{WebSocketData, WebSocketKind, WebSocketMessage};

@@ -1,5 +1,7 @@
 //! A WebSocket conversation: what an HTTP flow becomes after its upgrade.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 /// What a WebSocket data message holds.
@@ -47,6 +49,31 @@ pub struct WebSocketMessage {
     pub injected: bool,
 }
 
+impl WebSocketMessage {
+    /// It is text.
+    pub fn is_text(&self) -> bool {
+        self.kind == WebSocketKind::Text
+    }
+
+    /// The text of a text message; what is no UTF-8 is replaced. None for a binary one.
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        self.is_text().then(|| String::from_utf8_lossy(&self.content))
+    }
+
+    /// Replaces the content of a text message; says whether it is one.
+    pub fn set_text(&mut self, text: &str) -> bool {
+        if self.is_text() {
+            self.content = Bytes::copy_from_slice(text.as_bytes());
+        }
+        self.is_text()
+    }
+
+    /// Keeps it from the receiver.
+    pub fn discard(&mut self) {
+        self.dropped = true;
+    }
+}
+
 /// The messages of an upgraded connection and how it ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WebSocketData {
@@ -67,5 +94,29 @@ impl WebSocketData {
     pub fn cost(&self) -> usize {
         let messages = self.messages.iter().map(|m| m.content.len() + size_of::<WebSocketMessage>());
         size_of::<Self>() + messages.sum::<usize>() + self.close_reason.as_ref().map_or(0, String::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_text_messages_have_text() {
+        let mut message = WebSocketMessage {
+            kind: WebSocketKind::Text,
+            from_client: true,
+            content: Bytes::from_static(b"a\xff"),
+            timestamp: 1.0,
+            dropped: false,
+            injected: false,
+        };
+        assert_eq!(message.text().as_deref(), Some("a\u{fffd}"));
+        assert!(message.set_text("b"));
+        message.kind = WebSocketKind::Binary;
+        assert!(message.text().is_none() && !message.set_text("c"));
+        assert_eq!(&message.content[..], b"b");
+        message.discard();
+        assert!(message.dropped);
     }
 }

@@ -40,6 +40,37 @@ fn a_recording_reads_back_what_passed() {
 }
 
 #[test]
+fn filters_say_what_is_printed_and_what_is_recorded() {
+    let lab = Lab::new();
+    let recording = lab.dir().join("flows");
+    let file = text(&recording);
+    let only_posts = "save_stream_filter=~m POST";
+    let only_found = "dumper_filter=~c 200 & ~u 1k";
+    let mut daemon = lab.start_ringtap(&[
+        "--mode",
+        "transparent",
+        "--listen-port",
+        "8080",
+        "-w",
+        &file,
+        "--set",
+        only_posts,
+        "--set",
+        only_found,
+    ]);
+    lab.redirect("redirect");
+    lab.client().curl(["--data-binary", "ping", "http://odd.test/echo"]).expect_status(200);
+    lab.client().curl(["https://example.test/1k"]).expect_status(200);
+    eventually("ringtap prints the flow that matches", Duration::from_secs(30), || {
+        daemon.stdout().contains("/1k").then_some(())
+    });
+    assert!(daemon.terminate().success());
+    assert!(!daemon.stdout().contains("/echo"), "{}", daemon.stdout());
+    let paths: Vec<_> = flows::read(&recording).iter().map(|flow| flow.at("request/path").text()).collect();
+    assert_eq!(paths, ["/echo"]);
+}
+
+#[test]
 fn the_control_socket_shows_and_ends_what_is_under_way() {
     let lab = Lab::new();
     let daemon = lab.start_ringtap(&TRANSPARENT);

@@ -278,8 +278,8 @@ fn note_streamed(meta: &mut FlowMeta, key: &str, length: u64) {
 /// A transparent client goes where its packets went. That its Host names somebody else is worth knowing, and
 /// never an error: content networks answer for many names.
 fn note_mismatch(meta: &mut FlowMeta, session: &Session, request: &Request) {
-    let Some(sni) = &session.client.sni else { return };
-    let Some(host) = request.host_header() else { return };
+    let (Some(sni), Some(_)) = (&session.client.sni, request.host_header()) else { return };
+    let host = request.pretty_host();
     if !sni.eq_ignore_ascii_case(&host) {
         meta.note("authority_mismatch", MetaValue::Text(format!("SNI {sni}, Host {host}")));
     }

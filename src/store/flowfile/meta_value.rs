@@ -4,7 +4,7 @@ use crate::flow::MetaValue;
 use crate::store::tnetstring::{self as tnet, Node, Value};
 
 /// The value of a parsed item. `Err` is the offset of a key that is not text.
-pub(super) fn decode(node: &Node<'_>) -> Result<MetaValue, usize> {
+pub(in crate::store) fn decode(node: &Node<'_>) -> Result<MetaValue, usize> {
     Ok(match &node.value {
         Value::Null => MetaValue::Null,
         Value::Bool(value) => MetaValue::Bool(*value),
@@ -27,7 +27,7 @@ pub(super) fn decode_dict(entries: &tnet::Dict<'_>) -> Result<Vec<(String, MetaV
     entries.iter().rev().map(entry).collect()
 }
 
-pub(super) fn write(value: &MetaValue, out: &mut Vec<u8>) {
+pub(in crate::store) fn write(value: &MetaValue, out: &mut Vec<u8>) {
     match value {
         MetaValue::Null => tnet::write_null(out),
         MetaValue::Bool(value) => tnet::write_bool(*value, out),

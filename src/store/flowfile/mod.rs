@@ -10,7 +10,7 @@
 
 mod decode;
 mod fields;
-mod meta_value;
+pub(super) mod meta_value;
 mod migrate;
 mod pem;
 mod read;
@@ -19,6 +19,7 @@ mod write;
 pub use migrate::FormatVersion;
 pub use read::{FLOW_SIZE_MAX, FlowReader, ReadError};
 pub use write::write_flow;
+pub(super) use write::write_flow_ref;
 
 /// The format that is written.
 pub const VERSION: i64 = 21;

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{VERSION, meta_value, pem};
 use crate::flow::{
-    Client, DnsMessage, DnsQuestion, DnsRecord, Error, Flow, FlowMeta, Headers, HttpFlow, Replay, Request,
-    Response, Server, TlsVersion, Transport, Via, WebSocketData,
+    Client, DnsMessage, DnsQuestion, DnsRecord, Error, Flow, FlowMeta, FlowRef, Headers, HttpFlow, Replay,
+    Request, Response, Server, TlsVersion, Transport, Via, WebSocketData,
 };
 use crate::store::tnetstring as tnet;
 
@@ -15,31 +15,30 @@ type Out = Vec<u8>;
 
 /// Appends a flow in format 21.
 pub fn write_flow(flow: &Flow, out: &mut Vec<u8>) {
+    write_flow_ref(flow.into(), out);
+}
+
+/// Appends a flow in format 21.
+pub(in crate::store) fn write_flow_ref(flow: FlowRef<'_>, out: &mut Vec<u8>) {
     tnet::write_dict(out, |out| {
-        let kind = match flow {
-            Flow::Http(flow) => {
-                http(flow, out);
-                "http"
-            }
-            Flow::Tcp(flow) => {
+        match flow {
+            FlowRef::Http(flow) => http(flow, out),
+            FlowRef::Tcp(flow) => {
                 let messages = flow.messages.iter().map(|m| (m.from_client, &m.content[..], m.timestamp));
                 transport_messages(messages, out);
-                "tcp"
             }
-            Flow::Udp(flow) => {
+            FlowRef::Udp(flow) => {
                 let messages = flow.messages.iter().map(|m| (m.from_client, &m.content[..], m.timestamp));
                 transport_messages(messages, out);
-                "udp"
             }
-            Flow::Dns(flow) => {
+            FlowRef::Dns(flow) => {
                 key("response", out);
                 optional(flow.response.as_ref(), out, dns_message);
                 key("request", out);
                 dns_message(&flow.request, out);
-                "dns"
             }
-        };
-        meta(flow.meta(), kind, out);
+        }
+        meta(flow.meta(), flow.kind(), out);
     });
 }
 

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::flow::{
     Flow, FlowMeta, Headers, HttpFlow, MetaValue, Replay, Request, Response, TlsVersion, WebSocketData,
-    WebSocketKind,
+    WebSocketKind, reason_phrase,
 };
 pub use body::{BODY_BYTES_MAX, BODY_LINES_MAX};
 use style::{Colour, Paint, safe, safe_bytes};
@@ -154,7 +154,7 @@ fn response_line(flow: &HttpFlow, response: &Response, page: &mut Page<'_>) {
     };
     // HTTP/2 and 3 have no reason phrase; the code's name is shown in its place.
     let reason = match &response.http_version[..] {
-        b"HTTP/2.0" | b"HTTP/3" => names::status(response.status_code).to_owned(),
+        b"HTTP/2.0" | b"HTTP/3" => reason_phrase(response.status_code).to_owned(),
         _ => safe_bytes(&response.reason),
     };
     let size = match &response.content {

@@ -1,11 +1,5 @@
-//! Names of numbers: status phrases as RFC 9110 and its extensions have them (mitmdump's table words some
-//! differently and lacks others), DNS names as the C library's `arpa/nameser.h` and, for 63 to 65, RFC 8976 and
-//! RFC 9460 have them.
-
-/// A status code's phrase, empty if it has none.
-pub(super) fn status(code: u16) -> &'static str {
-    name(&STATUS, code).unwrap_or_default()
-}
+//! Names of numbers: WebSocket close codes, and DNS names as the C library's `arpa/nameser.h` and, for 63 to 65,
+//! RFC 8976 and RFC 9460 have them.
 
 /// A WebSocket close code's name (RFC 6455 §7.4.1).
 pub(super) fn close_code(code: u16) -> String {
@@ -31,71 +25,6 @@ fn name(table: &[(u16, &'static str)], number: u16) -> Option<&'static str> {
     let index = table.binary_search_by_key(&number, |(number, _)| *number).ok()?;
     Some(table[index].1)
 }
-
-const STATUS: [(u16, &str); 62] = [
-    (100, "Continue"),
-    (101, "Switching Protocols"),
-    (102, "Processing"),
-    (103, "Early Hints"),
-    (200, "OK"),
-    (201, "Created"),
-    (202, "Accepted"),
-    (203, "Non-Authoritative Information"),
-    (204, "No Content"),
-    (205, "Reset Content"),
-    (206, "Partial Content"),
-    (207, "Multi-Status"),
-    (208, "Already Reported"),
-    (226, "IM Used"),
-    (300, "Multiple Choices"),
-    (301, "Moved Permanently"),
-    (302, "Found"),
-    (303, "See Other"),
-    (304, "Not Modified"),
-    (305, "Use Proxy"),
-    (307, "Temporary Redirect"),
-    (308, "Permanent Redirect"),
-    (400, "Bad Request"),
-    (401, "Unauthorized"),
-    (402, "Payment Required"),
-    (403, "Forbidden"),
-    (404, "Not Found"),
-    (405, "Method Not Allowed"),
-    (406, "Not Acceptable"),
-    (407, "Proxy Authentication Required"),
-    (408, "Request Timeout"),
-    (409, "Conflict"),
-    (410, "Gone"),
-    (411, "Length Required"),
-    (412, "Precondition Failed"),
-    (413, "Content Too Large"),
-    (414, "URI Too Long"),
-    (415, "Unsupported Media Type"),
-    (416, "Range Not Satisfiable"),
-    (417, "Expectation Failed"),
-    (418, "I'm a teapot"),
-    (421, "Misdirected Request"),
-    (422, "Unprocessable Content"),
-    (423, "Locked"),
-    (424, "Failed Dependency"),
-    (425, "Too Early"),
-    (426, "Upgrade Required"),
-    (428, "Precondition Required"),
-    (429, "Too Many Requests"),
-    (431, "Request Header Fields Too Large"),
-    (451, "Unavailable For Legal Reasons"),
-    (500, "Internal Server Error"),
-    (501, "Not Implemented"),
-    (502, "Bad Gateway"),
-    (503, "Service Unavailable"),
-    (504, "Gateway Timeout"),
-    (505, "HTTP Version Not Supported"),
-    (506, "Variant Also Negotiates"),
-    (507, "Insufficient Storage"),
-    (508, "Loop Detected"),
-    (510, "Not Extended"),
-    (511, "Network Authentication Required"),
-];
 
 const CLOSE_CODES: [(u16, &str); 14] = [
     (1000, "NORMAL_CLOSURE"),
@@ -190,11 +119,9 @@ mod tests {
 
     #[test]
     fn tables_are_in_order() {
-        for table in [&STATUS[..], &CLOSE_CODES, &DNS_TYPES, &DNS_OP_CODES, &DNS_RESPONSE_CODES] {
+        for table in [&CLOSE_CODES[..], &DNS_TYPES, &DNS_OP_CODES, &DNS_RESPONSE_CODES] {
             assert!(table.is_sorted_by_key(|(number, _)| *number));
         }
-        assert_eq!(status(404), "Not Found");
-        assert_eq!(status(799), "");
         assert_eq!(close_code(4000), "UNKNOWN_ERROR=4000");
         assert_eq!(dns_type(65), "HTTPS");
         assert_eq!(dns_type(65280), "TYPE(65280)");
