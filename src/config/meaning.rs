@@ -52,8 +52,18 @@ pub struct Config {
     pub body_size_limit: Option<u64>,
     /// Bytes of a body collected for an addon.
     pub body_collect_max: usize,
+    /// Bytes of all bodies being collected.
+    pub collect_budget: usize,
+    /// A body that cannot be collected is refused, not streamed past.
+    pub collect_overflow_refuse: bool,
+    /// Streamed bodies are kept in flows whatever their size.
+    pub store_streamed_bodies: bool,
     /// Bytes of a head.
     pub http_head_size_max: usize,
+    /// Lines of a head.
+    pub http_headers_max: usize,
+    /// Bytes of one line of a head.
+    pub http_line_max: usize,
     /// Client connections at once; 0: as many as descriptors allow.
     pub connections_max: usize,
     /// Bytes of finished flows kept in memory.
@@ -195,7 +205,12 @@ impl Config {
             flow_bodies_max: size("flow_bodies_max"),
             body_size_limit: typed.size("body_size_limit"),
             body_collect_max: size("body_collect_max"),
-            http_head_size_max: size("http_head_size_max").clamp(1024, 16 << 20),
+            collect_budget: size("collect_budget"),
+            collect_overflow_refuse: typed.text("collect_overflow").as_deref() == Some("refuse"),
+            store_streamed_bodies: typed.flag("store_streamed_bodies"),
+            http_head_size_max: head_size("http_head_size_max", typed)?.unwrap_or(HEAD_SIZES.1),
+            http_headers_max: usize::try_from(typed.number("http_headers_max")).unwrap_or(usize::MAX),
+            http_line_max: head_size("http_line_max", typed)?.unwrap_or(size("http_head_size_max")),
             connections_max: usize::try_from(typed.number("connections_max")).unwrap_or(0),
             flow_store_max: if quiet && !store_is_set { 0 } else { size("flow_store_max") },
             recorder_queue_max: size("recorder_queue_max"),
@@ -253,6 +268,22 @@ impl Config {
         Ok(())
     }
 }
+
+/// A size that a head, or a line of it, can have.
+fn head_size(name: &'static str, typed: &Typed) -> Result<Option<usize>, ConfigError> {
+    let Some(bytes) = typed.size(name) else { return Ok(None) };
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if (HEAD_SIZES.0..=HEAD_SIZES.1).contains(&bytes) {
+        return Ok(Some(bytes));
+    }
+    Err(ConfigError::Conflict(format!(
+        "option '{name}': {} is not between 1k, which ordinary requests need, and 16m",
+        typed.text(name).unwrap_or_default()
+    )))
+}
+
+/// Bytes of a head, at least and at most.
+const HEAD_SIZES: (usize, usize) = (1 << 10, 16 << 20);
 
 fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
     match typed.text("listen_host").as_deref() {
@@ -314,6 +345,19 @@ mod tests {
     fn a_quiet_run_keeps_no_flows_unless_asked() {
         assert_eq!(config(&["flow_detail=0"]).expect("fits").flow_store_max, 0);
         assert_eq!(config(&["flow_detail=0", "flow_store_max=1m"]).expect("fits").flow_store_max, 1 << 20);
+    }
+
+    #[test]
+    fn a_head_too_small_for_requests_is_refused_by_name() {
+        for (text, fits) in [("1023", false), ("1k", true), ("0", false), ("16m", true), ("17m", false)] {
+            for name in ["http_head_size_max", "http_line_max"] {
+                let said = config(&[&format!("{name}={text}")]);
+                assert_eq!(said.is_ok(), fits, "{name}={text}");
+                if let Err(error) = said {
+                    assert!(error.to_string().contains(name), "{error}");
+                }
+            }
+        }
     }
 
     #[test]

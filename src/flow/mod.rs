@@ -3,6 +3,7 @@
 //! Every type here is `Send`: flows are built on a worker and handed to the control thread.
 //! Times are Unix seconds as `f64`, as in mitmproxy's object model.
 
+mod body_stream;
 mod connection;
 mod dns;
 mod headers;
@@ -12,6 +13,7 @@ mod tcp;
 mod udp;
 mod websocket;
 
+pub use body_stream::{BodyStream, BodyTransform, LaterPieces, Pieces};
 pub use connection::{Client, Server, TlsVersion, Transport, Via};
 pub use dns::{DnsFlow, DnsMessage, DnsQuestion, DnsRecord};
 pub use headers::{Field, Headers};
@@ -215,6 +217,8 @@ mod tests {
         is_send::<Flow>();
         is_send::<FlowMeta>();
         is_send::<MetaValue>();
+        fn is_sync<T: Sync>() {}
+        is_sync::<Flow>();
     }
 
     #[test]

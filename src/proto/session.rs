@@ -43,6 +43,8 @@ pub struct Services {
     pub outbox: Rc<dyn Outbox>,
     /// What flows under way may keep for recorders.
     pub kept_bodies: Rc<Budget>,
+    /// What bodies that are collected for addons may take.
+    pub collected_bodies: Rc<Budget>,
     /// Set at shutdown: finish what is under way, begin nothing.
     pub draining: Drain,
     /// What happened, counted.
@@ -138,6 +140,8 @@ counters! {
     server_connections,
     /// Connections to servers that failed.
     server_connect_errors,
+    /// Bodies that addons wanted and did not see: too long to be collected.
+    bodies_not_collected,
     /// Conversations that were relayed as raw TCP.
     tcp_conversations,
 }

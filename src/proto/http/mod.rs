@@ -2,4 +2,5 @@
 
 pub mod exchange;
 pub mod h1;
+pub mod plan;
 mod tape;

@@ -19,6 +19,7 @@ use crate::clock::Timers;
 use crate::flow::{HttpVersion, KILLED_MESSAGE, Layer};
 use crate::hooks::Hook;
 use crate::proto::http::exchange::{Exchange, Verdict};
+use crate::proto::http::plan::Size;
 use crate::proto::server::{close_server, open_server};
 use crate::proto::session::{Outcome, ServerError, Session, Way, count};
 use crate::proto::tcp;
@@ -250,7 +251,8 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
                 return refuse(session, exchange, error.into()).await;
             }
             exchange.refresh(session);
-            let passage = Passage::new(super::codec::BodyFraming::None, exchange.tape(), None);
+            let tape = exchange.tape(Hook::Request, Size::Nothing);
+            let passage = Passage::new(super::codec::BodyFraming::None, tape, None);
             let (sent, head) =
                 request_and_head(session, talk, &mut exchange, Outgoing { first, passage }).await;
             finish(session, talk, exchange, sent, head).await
@@ -301,10 +303,15 @@ async fn finish(
             close_server(session).await;
             After::Abort
         }
-        (Err(_), Sent::Broken(broken @ (Broken::TooLarge | Broken::Framing(_)))) => {
+        (
+            Err(_),
+            Sent::Broken(
+                broken @ (Broken::TooLarge | Broken::Framing(_) | Broken::Idle(_) | Broken::Transform(_)),
+            ),
+        ) => {
             close_server(session).await;
-            let status = if matches!(broken, Broken::TooLarge) { 413 } else { 400 };
-            refuse(session, exchange, Refusal { status, reason: broken.reason("client", "server") }).await
+            let (status, reason) = (broken.request_status(), broken.reason("client", "server"));
+            refuse(session, exchange, Refusal { status, reason }).await
         }
         (Err(no_head), _) => {
             let refusal = match no_head {
@@ -356,7 +363,7 @@ async fn request_and_head(
     let facts = talk.request.request_facts();
     let mut head =
         pin!(final_head(&mut talk.server, server, &mut talk.response, facts, &talk.limits, interim_to));
-    if !passage.is_done() {
+    if !passage.is_through() {
         let result = {
             // dropped where it waits, it loses nothing: it is taken up again beside the response
             let upload = passage.pass(&mut talk.client, &session.client_io, server, timers, timeouts.idle_ms);
@@ -379,6 +386,10 @@ async fn request_and_head(
     }
     let trailers = passage.trailers();
     exchange.request_streamed(&mut passage.tape, trailers).await;
+    if let Err(broken) = passage.end(exchange.request_trailers(), server, timers, timeouts.idle_ms).await {
+        let head = timers.timeout(timeouts.tls_ms, head).await.unwrap_or(Err(NoHead::Slow));
+        return (Sent::Broken(broken), head);
+    }
     let waiting = async {
         tokio::select! {
             biased;

@@ -237,6 +237,7 @@ fn a_client_that_stalls_in_its_upload_is_not_waited_for_for_ever() {
         .server_gets(head)
         .passes(600_100)
         .server_sees_end()
+        .client_gets_page(408, "no more data for 600 s (tcp_timeout)")
         .client_sees_end()
         .http_flow(|flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains("no more data")))
         .play();

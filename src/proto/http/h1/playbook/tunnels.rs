@@ -87,6 +87,7 @@ fn an_addon_may_refuse_a_tunnel() {
                 trailers: None,
                 timestamp_start: 0.0,
                 timestamp_end: None,
+                stream: crate::flow::BodyStream::Auto,
             });
         })
         .client_sends(CONNECT)
