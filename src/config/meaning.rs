@@ -60,6 +60,8 @@ pub struct Config {
     pub store_streamed_bodies: bool,
     /// Bytes of a head.
     pub http_head_size_max: usize,
+    /// Malformed heads are refused, and never written anew.
+    pub validate_inbound_headers: bool,
     /// Lines of a head.
     pub http_headers_max: usize,
     /// Bytes of one line of a head.
@@ -209,6 +211,7 @@ impl Config {
             collect_overflow_refuse: typed.text("collect_overflow").as_deref() == Some("refuse"),
             store_streamed_bodies: typed.flag("store_streamed_bodies"),
             http_head_size_max: head_size("http_head_size_max", typed)?.unwrap_or(HEAD_SIZES.1),
+            validate_inbound_headers: typed.flag("validate_inbound_headers"),
             http_headers_max: usize::try_from(typed.number("http_headers_max")).unwrap_or(usize::MAX),
             http_line_max: head_size("http_line_max", typed)?.unwrap_or(size("http_head_size_max")),
             connections_max: usize::try_from(typed.number("connections_max")).unwrap_or(0),

@@ -25,9 +25,6 @@ use crate::proto::session::{Outcome, ServerError, Session, Way, count};
 use crate::proto::tcp;
 use crate::stream::Stream;
 
-/// Bytes of a head's one line.
-const HEADERS_MAX: usize = 256;
-
 /// What a conversation remembers between exchanges.
 pub(super) struct Talk {
     pub(super) client: Inbox,
@@ -94,8 +91,9 @@ pub async fn forbid(client: Stream, reason: &str, timers: &Timers) {
 pub async fn converse(mut session: Session) -> Outcome {
     let limits = HeadLimits {
         head_size_max: session.services.config.http_head_size_max,
-        headers_max: HEADERS_MAX,
-        line_len_max: session.services.config.http_head_size_max,
+        headers_max: session.services.config.http_headers_max,
+        line_len_max: session.services.config.http_line_max,
+        mends: !session.services.config.validate_inbound_headers,
     };
     let mut talk = Talk {
         client: Inbox::default(),
@@ -148,7 +146,10 @@ async fn exchange(session: &mut Session, talk: &mut Talk) -> After {
     talk.idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE");
     let route = match requests::route(session, talk, length) {
         Ok(route) => route,
-        Err(refusal) => return refusal.answer(session).await,
+        Err(refusal) => {
+            let exchange = requests::refused(session, &talk.client.peek()[..length]);
+            return refuse(session, exchange, refusal).await;
+        }
     };
     if talk.request.connect && matches!(session.way, Way::Proxy) {
         return connect(session, talk, length, &route).await;
@@ -327,14 +328,24 @@ async fn finish(
                     status: 502,
                     reason: "server closed the connection inside the response's head".into(),
                 },
-                NoHead::Broken(error) => Refusal { status: 502, reason: format!("server: {}", said(&error)) },
+                NoHead::Broken(error) | NoHead::BrokenInside(error) => {
+                    Refusal { status: 502, reason: format!("server: {}", said(&error)) }
+                }
+                NoHead::OnlyInterim => Refusal {
+                    status: 502,
+                    reason: "server closed the connection after an interim response".into(),
+                },
+                NoHead::TooManyInterim => Refusal {
+                    status: 502,
+                    reason: format!("server sent more than {INTERIM_MAX} interim responses"),
+                },
                 NoHead::Refused(error) => {
                     Refusal { status: 502, reason: format!("server sent an invalid response: {error}") }
                 }
                 NoHead::Slow => Refusal {
                     status: 504,
                     reason: format!(
-                        "no response within {} s",
+                        "no response within {} s (response_timeout)",
                         session.services.config.timeouts.response_ms / 1000
                     ),
                 },
@@ -426,8 +437,12 @@ async fn final_head(
     limits: &HeadLimits,
     interim_to: Option<&Stream>,
 ) -> Result<usize, NoHead> {
-    for _ in 0..INTERIM_MAX {
-        let length = inbox.response_head(server, response, request, limits).await?;
+    for count in 0..=INTERIM_MAX {
+        let length = match inbox.response_head(server, response, request, limits).await {
+            Err(NoHead::Closed) if count > 0 => return Err(NoHead::OnlyInterim),
+            Err(NoHead::Broken(error)) if count > 0 => return Err(NoHead::BrokenInside(error)),
+            head => head?,
+        };
         if !response.interim {
             return Ok(length);
         }
@@ -436,7 +451,7 @@ async fn final_head(
             client.write(Chunks::from(interim)).await.map_err(|_| NoHead::Unwanted)?;
         }
     }
-    Err(NoHead::Truncated)
+    Err(NoHead::TooManyInterim)
 }
 
 /// Interim responses before the final one.

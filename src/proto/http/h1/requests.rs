@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::codec::{
-    BodyFraming, HeadReason, RequestHead, TargetForm, request_framing, split_absolute, split_authority,
-    write_chunk, write_last_chunk, write_request_head,
+    BodyFraming, HeadReason, RequestHead, TargetForm, head_end, request_framing, split_absolute,
+    split_authority, write_chunk, write_last_chunk, write_request_head,
 };
 use super::inbox::NoHead;
 use super::lane::Lane;
-use super::layer::{After, Refusal, Talk, run_hook};
+use super::layer::{After, Refusal, Talk, refuse, run_hook};
 use super::passage::{Form, Passage};
 use crate::buf::Chunks;
 use crate::flow::{BodyTransform, Headers, HttpVersion, Request};
@@ -82,13 +82,52 @@ pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usi
             if matches!(error.reason, HeadReason::Http2Preface) {
                 tracing::info!(client = ?session.client.peername, "HTTP/2 without TLS is not part of this version");
             }
-            Err(refusal.answer(session).await)
+            Err(refuse(session, refused(session, talk.client.peek()), refusal).await)
         }
         Err(NoHead::Slow) => {
-            let refusal = Refusal { status: 408, reason: "the request's head did not come in time".into() };
-            Err(refusal.answer(session).await)
+            let seconds = timeouts.head_ms / 1000;
+            let reason = format!("the request's head did not come within {seconds} s (http_head_timeout)");
+            Err(Refusal { status: 408, reason }.answer(session).await)
         }
-        Err(NoHead::Closed | NoHead::Truncated | NoHead::Broken(_) | NoHead::Unwanted) => Err(After::Close),
+        Err(_) => Err(After::Close),
+    }
+}
+
+/// An exchange that ends with the request's head.
+pub(super) fn refused(session: &Session, head: &[u8]) -> Exchange {
+    Exchange::begin(session, |now| refused_request(session, head, now))
+}
+
+/// What can be told of a request that is refused for its head: its flow says why.
+fn refused_request(session: &Session, bytes: &[u8], now: f64) -> Request {
+    let end = head_end(bytes, 0).unwrap_or(bytes.len());
+    let mut lines =
+        bytes[..end].split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut words = lines.next().unwrap_or_default().split(|b| *b == b' ').filter(|word| !word.is_empty());
+    let mut word = || Bytes::copy_from_slice(words.next().unwrap_or_default());
+    let (method, path, http_version) = (word(), word(), word());
+    let mut headers = Headers::default();
+    for line in lines {
+        let colon = line.iter().position(|b| *b == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        headers.add(line[..colon].trim_ascii(), value.trim_ascii());
+    }
+    let (host, port) = session.server.address.clone().unwrap_or_default();
+    let scheme = if session.client.tls { "https" } else { "http" };
+    Request {
+        host,
+        port,
+        method,
+        scheme: Bytes::from_static(scheme.as_bytes()),
+        authority: Bytes::new(),
+        path,
+        http_version,
+        headers,
+        content: None,
+        trailers: None,
+        timestamp_start: now,
+        timestamp_end: None,
+        stream: crate::flow::BodyStream::Auto,
     }
 }
 
@@ -288,7 +327,7 @@ pub(super) async fn prepare(
     if passes_untouched(session, route, exchange) {
         return match passage.step(&mut talk.client, length) {
             Ok(first) => Prepared::Send(Outgoing { first: first.into(), passage }),
-            Err(broken) => refused(&broken),
+            Err(broken) => broken_off(&broken),
         };
     }
     let mut first = Chunks::default();
@@ -299,12 +338,12 @@ pub(super) async fn prepare(
     talk.client.take(length);
     match passage.step(&mut talk.client, 0) {
         Ok(body) => first.push(body),
-        Err(broken) => return refused(&broken),
+        Err(broken) => return broken_off(&broken),
     }
     Prepared::Send(Outgoing { first, passage })
 }
 
-fn refused(broken: &super::passage::Broken) -> Prepared {
+fn broken_off(broken: &super::passage::Broken) -> Prepared {
     let status = broken.request_status();
     Prepared::Refused(Refusal { status, reason: broken.reason("client", "server") })
 }
@@ -415,7 +454,7 @@ async fn collect(
     match passage.collect(&mut talk.client, &session.client_io, &mut body, timers, idle_ms).await {
         Ok(None) => {}
         Ok(Some(stop)) => return stream_rest(exchange, passage, body, stop, version),
-        Err(broken) => return refused(&broken),
+        Err(broken) => return broken_off(&broken),
     }
     exchange.request_collected(body, passage.trailers());
     match run_hook(session, exchange, Hook::Request).await {

@@ -62,7 +62,7 @@ fn a_head_that_does_not_come_to_its_end_is_a_request_timeout() {
     Playbook::transparent(ORIGIN)
         .client_sends("GET / HTTP/1.1\r\nHost:")
         .passes(60_100)
-        .client_gets_page(408, "head did not come in time")
+        .client_gets_page(408, "did not come within 60 s (http_head_timeout)")
         .client_sees_end()
         .no_flow()
         .play();
@@ -86,8 +86,74 @@ fn a_malformed_request_is_a_bad_request() {
             .client_sends(request)
             .client_gets_page(status, part)
             .client_sees_end()
+            .http_flow(move |flow| {
+                assert!(flow.meta.error.as_ref().unwrap().msg.contains(part), "{:?}", flow.meta.error);
+                assert_eq!(flow.request.method, request.split(' ').next().unwrap());
+            })
             .play();
     }
+}
+
+#[test]
+fn lines_of_a_head_have_limits_too() {
+    for (option, value, request, status) in [
+        ("http_headers_max", "16", format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(17)), 431),
+        ("http_line_max", "1k", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1024)), 414),
+        ("http_line_max", "1k", format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(1024)), 431),
+    ] {
+        Playbook::transparent(ORIGIN)
+            .option(option, value)
+            .client_sends(request)
+            .client_gets_page(status, option)
+            .client_sees_end()
+            .http_flow(move |flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains(option)))
+            .play();
+    }
+}
+
+#[test]
+fn a_flood_of_interim_responses_is_said_to_be_one() {
+    asked()
+        .server_sends("HTTP/1.1 102 Processing\r\n\r\n".repeat(101))
+        .server_sees_end()
+        .loosely()
+        .whatever_came()
+        .client_sees_end()
+        .http_flow(|flow| {
+            let said = &flow.meta.error.as_ref().unwrap().msg;
+            assert_eq!(said, "server sent more than 100 interim responses");
+        })
+        .play();
+}
+
+#[test]
+fn with_validation_off_what_has_one_meaning_is_written_anew_and_the_rest_refused() {
+    let lenient = || Playbook::transparent(ORIGIN).option("validate_inbound_headers", "false");
+    lenient()
+        .client_sends(
+            "POST /  HTTP/1.1\nHost : a\r\nContent-Length: 3\r\nTransfer-Encoding:\r\n chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n",
+        )
+        .connects(ORIGIN)
+        .server_gets(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        )
+        .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 02\r\n\r\nok")
+        .client_gets(OK)
+        .http_flow(|flow| assert_eq!(flow.request.headers.get("content-length"), None))
+        .client_sends("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        .client_gets_page(400, "more than one Host")
+        .client_sees_end()
+        .play();
+    lenient()
+        .client_sends(GET)
+        .connects(ORIGIN)
+        .server_gets(GET)
+        .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok")
+        .client_gets_page(502, "more than one Content-Length")
+        .client_sees_end()
+        .server_sees_end()
+        .play();
 }
 
 #[test]
