@@ -30,6 +30,8 @@ pub struct Config {
     pub trusted_ca: Option<PathBuf>,
     /// When servers are connected to.
     pub strategy: Strategy,
+    /// The names in servers' certificates are mirrored.
+    pub upstream_cert: bool,
     /// Client ranges of explicit modes; `None`: loopback and on-link networks.
     pub allow_clients: Option<Vec<Cidr>>,
     /// Destinations opened to clients of explicit modes.
@@ -102,7 +104,7 @@ pub enum Workers {
 /// When a server is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// Before the client's handshake: its certificate is mirrored.
+    /// Before the client's handshake or a tunnel's answer, or when the client is silent.
     Eager,
     /// When a request needs it.
     Lazy,
@@ -192,7 +194,11 @@ impl Config {
             control_socket,
             ssl_insecure: typed.flag("ssl_insecure"),
             trusted_ca: typed.text("ssl_verify_upstream_trusted_ca").map(|path| expand_home(&path)),
-            strategy: if typed.flag("upstream_cert") { Strategy::Eager } else { Strategy::Lazy },
+            strategy: match typed.text("connection_strategy").as_deref() {
+                Some("lazy") => Strategy::Lazy,
+                _ => Strategy::Eager,
+            },
+            upstream_cert: typed.flag("upstream_cert"),
             allow_clients: match typed.source("allow_clients") {
                 Source::Default => None,
                 _ => Some(ranges(typed, "allow_clients")?),

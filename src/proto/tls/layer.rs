@@ -249,7 +249,9 @@ fn identity(session: &Session) -> LeafIdentity {
         None => ip,
     };
     match session.server.certificate_list.first() {
-        Some(upstream) if session.server_io.is_some() => LeafIdentity::mirror(upstream, sni, ip),
+        Some(upstream) if session.server_io.is_some() && session.services.config.upstream_cert => {
+            LeafIdentity::mirror(upstream, sni, ip)
+        }
         _ => LeafIdentity::from_names(sni, ip),
     }
 }

@@ -16,6 +16,7 @@ use super::requests::{self, Outgoing, Prepared, Route};
 use super::responses;
 use crate::buf::Chunks;
 use crate::clock::Timers;
+use crate::config::Strategy;
 use crate::flow::{HttpVersion, KILLED_MESSAGE, Layer};
 use crate::hooks::Hook;
 use crate::proto::http::exchange::{Exchange, Verdict};
@@ -213,7 +214,9 @@ async fn connect(session: &mut Session, talk: &mut Talk, length: usize, route: &
         }
         Verdict::Killed => return After::Abort,
     }
-    if let Err(error) = open_server(session).await {
+    if session.services.config.strategy == Strategy::Eager
+        && let Err(error) = open_server(session).await
+    {
         exchange.run(Hook::HttpConnectError).await;
         return Refusal::from(error).answer(session).await;
     }

@@ -277,11 +277,32 @@ fn sent_headers(session: &Session, request: &RequestHead, head: &Bytes, route: &
     if matches!(session.way, Way::Proxy) && !request.connect {
         headers.remove("proxy-connection");
         headers.remove("proxy-authorization");
+        if request.has_connection_options {
+            drop_nominated(&mut headers);
+        }
     }
     if let Some(host) = &route.host_field {
         headers.set("Host", host);
     }
     headers
+}
+
+/// Fields that `Connection` names are for us, not for the server (RFC 9110 §7.6.1). What the conversation goes by
+/// stays: the server answers to it, and its answer reaches the client.
+fn drop_nominated(headers: &mut Headers) {
+    let Some(said) = headers.get("connection") else { return };
+    let stays = |token: &&str| {
+        ["close", "keep-alive", "upgrade", "te"].iter().any(|kept| token.eq_ignore_ascii_case(kept))
+    };
+    let (kept, dropped): (Vec<&str>, Vec<&str>) =
+        said.split(',').map(str::trim).filter(|token| !token.is_empty()).partition(stays);
+    for name in dropped {
+        headers.remove(name);
+    }
+    match &kept[..] {
+        [] => drop(headers.remove("connection")),
+        kept => headers.set("Connection", kept.join(", ")),
+    }
 }
 
 /// Whether the bytes that came are what goes out.

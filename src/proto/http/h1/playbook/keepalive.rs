@@ -176,6 +176,23 @@ fn http_1_0_ends_with_its_exchange() {
 }
 
 #[test]
+fn http_1_0_goes_on_where_both_sides_keep_it_alive() {
+    let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let response = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    Playbook::transparent(ORIGIN)
+        .client_sends(request)
+        .connects(ORIGIN)
+        .server_gets(request)
+        .server_sends(response)
+        .client_gets(response)
+        .client_sends(format!("\r\n{request}"))
+        .server_gets(format!("\r\n{request}"))
+        .server_sends(response)
+        .client_gets(response)
+        .play();
+}
+
+#[test]
 fn an_idle_connection_is_closed_when_its_time_is_over() {
     one_exchange(Playbook::transparent(ORIGIN).option("keepalive_timeout", "30"))
         .passes(29_000)
