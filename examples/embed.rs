@@ -52,7 +52,7 @@ impl Addon for AsAsked {
 
     fn request(&mut self, flow: &mut HttpFlow, cx: &mut HookCx) -> Flowed {
         if Self::asked(flow, "answer") {
-            let length = flow.request.content.as_ref().map_or(0, |body| body.len());
+            let length = flow.request.content.as_ref().map_or(0, bytes::Bytes::len);
             flow.response = Some(Response {
                 http_version: "HTTP/1.1".into(),
                 status_code: 200,

@@ -22,7 +22,21 @@ impl Lab {
 
     /// As `start_ringtap`, behind a command of its own: `["setpriv", "--reuid", "nobody"]`.
     pub(crate) fn start_ringtap_with(&self, before: &[&str], args: &[&str]) -> Daemon {
-        let argv = self.dump_argv(before, args);
+        self.start_daemon(self.dump_argv(before, args), args)
+    }
+
+    /// Starts the program of `examples/embed.rs`, which is ringtap with an addon of its own, transparently on 8080.
+    pub(crate) fn start_embedded(&self) -> Daemon {
+        let args = ["--mode", "transparent@8080"];
+        let mut argv = vec![text(&embedded_binary())];
+        argv.extend(self.settings());
+        for setting in ["mode=transparent@8080", "flow_detail=0"] {
+            argv.extend(["--set".to_owned(), setting.to_owned()]);
+        }
+        self.start_daemon(argv, &args)
+    }
+
+    fn start_daemon(&self, argv: Vec<String>, args: &[&str]) -> Daemon {
         let ports = ports_of(args);
         let mut process = self.spawn(Place::Gateway, &argv);
         let hosts_own = fs::read_link("/proc/self/ns/net").expect("know our own namespace");
@@ -70,6 +84,14 @@ impl Lab {
     fn dump_argv(&self, before: &[&str], args: &[&str]) -> Vec<String> {
         let mut argv = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         argv.extend([text(&ringtap_binary()), "dump".to_owned()]);
+        argv.extend(self.settings());
+        argv.extend(args.iter().map(|arg| (*arg).to_owned()));
+        argv
+    }
+
+    /// What every ringtap of a lab is told.
+    fn settings(&self) -> Vec<String> {
+        let mut argv = Vec::new();
         for (option, value) in [
             ("confdir", text(&self.confdir())),
             ("ssl_verify_upstream_trusted_ca", text(&self.files().origin_ca())),
@@ -77,7 +99,6 @@ impl Lab {
         ] {
             argv.extend(["--set".to_owned(), format!("{option}={value}")]);
         }
-        argv.extend(args.iter().map(|arg| (*arg).to_owned()));
         argv
     }
 }
@@ -161,6 +182,19 @@ pub(crate) fn ringtap_binary() -> PathBuf {
     });
     let source = newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     assert!(built >= source, "{} is older than src/: run `cargo build --release`", binary.display());
+    binary
+}
+
+/// The example `embed`, as `cargo test` and `cargo build --examples` make it, if it is not older than the source.
+fn embedded_binary() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp lies in target");
+    let binary = target.join("debug/examples/embed");
+    let built = fs::metadata(&binary)
+        .and_then(|data| data.modified())
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo build --examples`", binary.display()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = newest(&root.join("src")).max(newest(&root.join("examples")));
+    assert!(built >= source, "{} is older than src/: run `cargo build --examples`", binary.display());
     binary
 }
 

@@ -347,7 +347,11 @@ pub(super) async fn prepare(
         Passage::new(framing, tape, config.body_size_limit).holding_end(exchange.holds_end(Hook::Request));
     if passes_untouched(session, route, exchange) {
         return match passage.step(&mut talk.client, length) {
-            Ok(first) => Prepared::Send(Outgoing { first: first.into(), passage }),
+            Ok(mut first) => {
+                // empty lines ahead of a request are for us to forgive: other parsers refuse them
+                first.advance(talk.request.start as usize);
+                Prepared::Send(Outgoing { first: first.into(), passage })
+            }
             Err(broken) => broken_off(&broken),
         };
     }

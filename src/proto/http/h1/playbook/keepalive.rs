@@ -186,7 +186,7 @@ fn http_1_0_goes_on_where_both_sides_keep_it_alive() {
         .server_sends(response)
         .client_gets(response)
         .client_sends(format!("\r\n{request}"))
-        .server_gets(format!("\r\n{request}"))
+        .server_gets(request)
         .server_sends(response)
         .client_gets(response)
         .play();
