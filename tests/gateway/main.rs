@@ -9,6 +9,7 @@ mod lab;
 mod broken_peers;
 mod bulk;
 mod certificate;
+mod clients;
 mod crash;
 mod errors;
 mod load;
