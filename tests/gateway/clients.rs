@@ -2,7 +2,7 @@
 //! `docs/clients.md` lists them with their versions.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
