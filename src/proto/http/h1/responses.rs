@@ -228,6 +228,11 @@ async fn stream(
     if talk.response.keep_alive && !talk.request.expect_continue {
         // a server that lives on goes on reading, and so its client may go on sending
         let unfinished = upload.filter(|upload| !upload.is_done());
+        if unfinished.is_some() {
+            // it may want to see the end of its answer first: addons come too late for these trailers
+            let trailers = passage.trailers();
+            passage.end(trailers.as_ref(), &session.client_io, timers, idle_ms).await?;
+        }
         finish_upload(unfinished, &mut talk.client, session, exchange).await;
     }
     streamed(session, exchange, &mut passage).await

@@ -226,6 +226,19 @@ fn a_collected_body_that_breaks_off_never_looks_whole() {
 }
 
 #[test]
+fn a_server_that_stalls_in_a_collected_body_is_a_gateway_timeout() {
+    asked()
+        .wants(crate::hooks::Hooks::of(&[Hook::Response, Hook::Error]))
+        .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        .passes(600_100)
+        .server_sees_end()
+        .client_gets_page(504, "server: sends no more data for 600 s (tcp_timeout)")
+        .hook(Hook::Error)
+        .client_sees_end()
+        .play();
+}
+
+#[test]
 fn chunks_that_are_none_are_not_passed_on() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     asked()

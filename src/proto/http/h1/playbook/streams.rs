@@ -215,6 +215,34 @@ fn what_an_addon_streams_is_not_waited_for_and_its_chunks_stay() {
 }
 
 #[test]
+fn an_early_answer_ends_before_the_rest_of_the_upload_is_waited_for() {
+    let head = "POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 10\r\n\r\n";
+    let early = format!("{CHUNKED_OK}2\r\nno\r\n0\r\n\r\n");
+    Playbook::transparent(ORIGIN)
+        .only_as_written()
+        .wants(Hooks::of(&[Hook::Response, Hook::Request]))
+        .edits_http(Hook::Requestheaders, |flow| flow.request.stream = BodyStream::Pass)
+        .edits_http(Hook::Responseheaders, |flow| {
+            flow.response.as_mut().unwrap().stream = BodyStream::Pass;
+        })
+        .client_sends(head)
+        .connects(ORIGIN)
+        .server_gets(head)
+        .client_sends("hello")
+        .server_gets("hello")
+        .server_sends(&early)
+        .client_gets(&early)
+        .client_sends("world")
+        .server_gets("world")
+        .hook(Hook::Request)
+        .hook(Hook::Response)
+        .client_sends(GET)
+        .server_gets(GET)
+        .hook(Hook::Request)
+        .play();
+}
+
+#[test]
 fn streamed_trailers_are_edited_at_the_end() {
     Playbook::transparent(ORIGIN)
         .option("stream_large_bodies", "1")
