@@ -140,7 +140,7 @@ async fn dial(session: &Session) -> Result<(Stream, SocketAddr, Entry), ServerEr
     match services.timers.timeout(services.config.timeouts.connect_ms, attempt).await {
         Ok(result) => result,
         Err(_) => Err(ServerError::timeout(format!(
-            "cannot connect to {}: no answer within {} s",
+            "cannot connect to {}: no answer within {} s (connect_timeout)",
             session.destination_text(),
             services.config.timeouts.connect_ms / 1000
         ))),

@@ -33,7 +33,7 @@ fn a_connection_that_nobody_answers_is_a_gateway_timeout() {
         .connect_hangs(ORIGIN)
         .passes(14_900)
         .passes(200)
-        .client_gets_page(504, "no answer within 15 s")
+        .client_gets_page(504, "no answer within 15 s (connect_timeout)")
         .client_sees_end()
         .play();
 }
