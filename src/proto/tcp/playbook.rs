@@ -133,7 +133,7 @@ fn silence_of_both_sides_ends_the_conversation() {
         .passes(2_000)
         .client_sees_end()
         .tcp_flow(|flow| {
-            assert!(flow.meta.error.as_ref().unwrap().msg.contains("no byte for 600 s (tcp_timeout)"))
+            assert!(flow.meta.error.as_ref().unwrap().msg.contains("no byte for 600 s (tcp_timeout)"));
         })
         .play();
 }
