@@ -36,10 +36,12 @@
 //!     lies; `proto/http/h1/requests.rs::route` says to which server;
 //!     [`Exchange::begin`](proto::http::exchange::Exchange::begin) makes the [`HttpFlow`](flow::HttpFlow), if
 //!     anybody wants one.
-//! 11. `proto/http/h1/requests.rs::prepare` runs [`Requestheaders`](hooks::Hook::Requestheaders) and decides
-//!     about the body: *collect* it for an addon that may change it ([`Request`](hooks::Hook::Request) comes
-//!     before it goes out), or *stream* it past a tape (`proto/http/tape.rs::BodyTape`) that keeps a copy. An
-//!     addon may hold the flow, answer it, or kill it ([`Verdict`](proto::http::exchange::Verdict)).
+//! 11. `proto/http/h1/requests.rs::prepare` runs [`Requestheaders`](hooks::Hook::Requestheaders), and
+//!     [`Exchange::plan`](proto::http::exchange::Exchange::plan) decides about the body: *collect* it for an addon
+//!     that may change it ([`Request`](hooks::Hook::Request) comes before it goes out), or *stream* it past a tape
+//!     (`proto/http/tape.rs::BodyTape`) that keeps a copy, through an addon's function if there is one
+//!     ([`BodyStream`](flow::BodyStream)). An addon may hold the flow, answer it, or kill it
+//!     ([`Verdict`](proto::http::exchange::Verdict)).
 //! 12. Head and body go out as [`Chunks`](buf::Chunks) in one [`write`](stream::Stream::write), are
 //!     [sealed](stream::Transform::seal), and queued on the worker's [`Ring`](ring::Ring).
 //! 13. `proto/http/h1/responses.rs::relay` brings the response back the same way:

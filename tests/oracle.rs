@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use ringtap::flow::{
-    Client, DnsFlow, DnsMessage, DnsQuestion, DnsRecord, Error, Flow, FlowMeta, Headers, HttpFlow, MetaValue,
-    Replay, Request, Response, Server, TcpFlow, TcpMessage, TlsVersion, Transport, UdpFlow, UdpMessage, Via,
-    WebSocketData, WebSocketKind, WebSocketMessage,
+    BodyStream, Client, DnsFlow, DnsMessage, DnsQuestion, DnsRecord, Error, Flow, FlowMeta, Headers,
+    HttpFlow, MetaValue, Replay, Request, Response, Server, TcpFlow, TcpMessage, TlsVersion, Transport,
+    UdpFlow, UdpMessage, Via, WebSocketData, WebSocketKind, WebSocketMessage,
 };
 use ringtap::store::tnetstring::python_repr;
 use ringtap::store::{FlowReader, write_flow};
@@ -323,6 +323,7 @@ fn full_request() -> Request {
         trailers: Some(Headers::from_pairs([("t", "v")])),
         timestamp_start: 1795170212.4511569,
         timestamp_end: Some(1795170212.4516604),
+        stream: BodyStream::Auto,
     }
 }
 
@@ -336,6 +337,7 @@ fn full_response() -> Response {
         trailers: Some(Headers::default()),
         timestamp_start: 2.0,
         timestamp_end: Some(3.25),
+        stream: BodyStream::Auto,
     }
 }
 
@@ -353,6 +355,7 @@ fn bare_request() -> Request {
         trailers: None,
         timestamp_start: 0.0,
         timestamp_end: None,
+        stream: BodyStream::Auto,
     }
 }
 
@@ -366,6 +369,7 @@ fn bare_response() -> Response {
         trailers: None,
         timestamp_start: 0.0,
         timestamp_end: None,
+        stream: BodyStream::Auto,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Config {
     pub tls_inplace_records: bool,
     /// When servers are connected to.
     pub strategy: Strategy,
+    /// The names in servers' certificates are mirrored.
+    pub upstream_cert: bool,
     /// Client ranges of explicit modes; `None`: loopback and on-link networks.
     pub allow_clients: Option<Vec<Cidr>>,
     /// Destinations opened to clients of explicit modes.
@@ -59,8 +61,20 @@ pub struct Config {
     pub body_size_limit: Option<u64>,
     /// Bytes of a body collected for an addon.
     pub body_collect_max: usize,
+    /// Bytes of all bodies being collected.
+    pub collect_budget: usize,
+    /// A body that cannot be collected is refused, not streamed past.
+    pub collect_overflow_refuse: bool,
+    /// Streamed bodies are kept in flows whatever their size.
+    pub store_streamed_bodies: bool,
     /// Bytes of a head.
     pub http_head_size_max: usize,
+    /// Malformed heads are refused, and never written anew.
+    pub validate_inbound_headers: bool,
+    /// Lines of a head.
+    pub http_headers_max: usize,
+    /// Bytes of one line of a head.
+    pub http_line_max: usize,
     /// Client connections at once; 0: as many as descriptors allow.
     pub connections_max: usize,
     /// Bytes of finished flows kept in memory.
@@ -103,7 +117,7 @@ pub enum Workers {
 /// When a server is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// Before the client's handshake: its certificate is mirrored.
+    /// Before the client's handshake or a tunnel's answer, or when the client is silent.
     Eager,
     /// When a request needs it.
     Lazy,
@@ -195,7 +209,11 @@ impl Config {
             ssl_insecure: typed.flag("ssl_insecure"),
             trusted_ca: typed.text("ssl_verify_upstream_trusted_ca").map(|path| expand_home(&path)),
             tls_inplace_records: typed.flag("tls_inplace_records"),
-            strategy: if typed.flag("upstream_cert") { Strategy::Eager } else { Strategy::Lazy },
+            strategy: match typed.text("connection_strategy").as_deref() == Some("lazy") {
+                true => Strategy::Lazy,
+                false => Strategy::Eager,
+            },
+            upstream_cert: typed.flag("upstream_cert"),
             allow_clients: match typed.source("allow_clients") {
                 Source::Default => None,
                 _ => Some(ranges(typed, "allow_clients")?),
@@ -211,7 +229,13 @@ impl Config {
             flow_bodies_max: size("flow_bodies_max"),
             body_size_limit: typed.size("body_size_limit"),
             body_collect_max: size("body_collect_max"),
-            http_head_size_max: size("http_head_size_max").clamp(1024, 16 << 20),
+            collect_budget: size("collect_budget"),
+            collect_overflow_refuse: typed.text("collect_overflow").as_deref() == Some("refuse"),
+            store_streamed_bodies: typed.flag("store_streamed_bodies"),
+            http_head_size_max: head_size("http_head_size_max", typed)?.unwrap_or(HEAD_SIZES.1),
+            validate_inbound_headers: typed.flag("validate_inbound_headers"),
+            http_headers_max: usize::try_from(typed.number("http_headers_max")).unwrap_or(usize::MAX),
+            http_line_max: head_size("http_line_max", typed)?.unwrap_or(size("http_head_size_max")),
             connections_max: usize::try_from(typed.number("connections_max")).unwrap_or(0),
             flow_store_max: if quiet && !store_is_set { 0 } else { size("flow_store_max") },
             recorder_queue_max: size("recorder_queue_max"),
@@ -225,12 +249,7 @@ impl Config {
             dumper_filter: filter(typed, "dumper_filter")?,
             flow_detail: u8::try_from(typed.number("flow_detail")).unwrap_or(1),
             showhost: typed.flag("showhost"),
-            verbosity: match typed.text("termlog_verbosity").as_deref() {
-                Some("error") => LogLevel::Error,
-                Some("warn" | "alert") => LogLevel::Warn,
-                Some("debug") => LogLevel::Debug,
-                _ => LogLevel::Info,
-            },
+            verbosity: verbosity(typed),
             confdir,
             modes,
         };
@@ -273,6 +292,22 @@ impl Config {
     }
 }
 
+/// A size that a head, or a line of it, can have.
+fn head_size(name: &'static str, typed: &Typed) -> Result<Option<usize>, ConfigError> {
+    let Some(bytes) = typed.size(name) else { return Ok(None) };
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if (HEAD_SIZES.0..=HEAD_SIZES.1).contains(&bytes) {
+        return Ok(Some(bytes));
+    }
+    Err(ConfigError::Conflict(format!(
+        "option '{name}': {} is not between 1k, which ordinary requests need, and 16m",
+        typed.text(name).unwrap_or_default()
+    )))
+}
+
+/// Bytes of a head, at least and at most.
+const HEAD_SIZES: (usize, usize) = (1 << 10, 16 << 20);
+
 fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
     match typed.text("listen_host").as_deref() {
         None | Some("" | "*") => Ok(None),
@@ -282,6 +317,15 @@ fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
                 "option 'listen_host': '{text}' is no address of this machine"
             ))),
         },
+    }
+}
+
+fn verbosity(typed: &Typed) -> LogLevel {
+    match typed.text("termlog_verbosity").as_deref() {
+        Some("error") => LogLevel::Error,
+        Some("warn" | "alert") => LogLevel::Warn,
+        Some("debug") => LogLevel::Debug,
+        _ => LogLevel::Info,
     }
 }
 
@@ -368,6 +412,19 @@ mod tests {
         ] {
             let error = found(text).expect_err(text).to_string();
             assert!(error.contains("metrics_addr") && error.contains("127.0.0.1:9464"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_head_too_small_for_requests_is_refused_by_name() {
+        for (text, fits) in [("1023", false), ("1k", true), ("0", false), ("16m", true), ("17m", false)] {
+            for name in ["http_head_size_max", "http_line_max"] {
+                let said = config(&[&format!("{name}={text}")]);
+                assert_eq!(said.is_ok(), fits, "{name}={text}");
+                if let Err(error) = said {
+                    assert!(error.to_string().contains(name), "{error}");
+                }
+            }
         }
     }
 

@@ -129,6 +129,7 @@ async fn serve(plan: Plan, ring: Ring) {
         pool: ring.pool(),
         outbox: outbox.clone(),
         kept_bodies: Budget::new(plan.config.flow_bodies_max / plan.workers.max(1)),
+        collected_bodies: Budget::new(plan.config.collect_budget / plan.workers.max(1)),
         draining: Drain::default(),
         counters: Counters::default(),
         config: plan.config,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{FlowMeta, Headers, WebSocketData};
+use super::{BodyStream, FlowMeta, Headers, WebSocketData};
 
 /// HTTP versions a message can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Request {
     pub timestamp_start: f64,
     /// Last byte of the body, Unix seconds.
     pub timestamp_end: Option<f64>,
+    /// How the body goes through, while the flow is live.
+    pub stream: BodyStream,
 }
 
 /// A response.
@@ -77,6 +79,8 @@ pub struct Response {
     pub timestamp_start: f64,
     /// Last byte of the body, Unix seconds.
     pub timestamp_end: Option<f64>,
+    /// How the body goes through, while the flow is live.
+    pub stream: BodyStream,
 }
 
 /// One request with its response.

@@ -3,6 +3,7 @@
 //! Every type here is `Send`: flows are built on a worker and handed to the control thread.
 //! Times are Unix seconds as `f64`, as in mitmproxy's object model.
 
+mod body_stream;
 mod cert;
 pub mod charset;
 mod connection;
@@ -25,6 +26,7 @@ mod udp;
 pub mod url;
 mod websocket;
 
+pub use body_stream::{BodyStream, BodyTransform, LaterPieces, Pieces};
 pub use cert::{Cert, CertError};
 pub use connection::{Client, ConnectionState, Server, ServerSpec, TlsVersion, Transport, Via};
 pub use control::{FlowRef, NotKillable};
@@ -235,6 +237,8 @@ mod tests {
         is_send::<Flow>();
         is_send::<FlowMeta>();
         is_send::<MetaValue>();
+        fn is_sync<T: Sync>() {}
+        is_sync::<Flow>();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::message::Message;
 use super::multidict::{MultiDict, MultiDictView};
 use super::url::{self, UrlError};
-use super::{Headers, Request, cookies, idna, multipart};
+use super::{BodyStream, Headers, Request, cookies, idna, multipart};
 
 /// The form of a request's target (RFC 9112 §3.2). Origin form and asterisk form are both relative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,7 @@ impl Request {
             trailers: None,
             timestamp_start: now,
             timestamp_end: Some(now),
+            stream: BodyStream::Auto,
         };
         request.set_url(url)?;
         request.set_content(Some(content));

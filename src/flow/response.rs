@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::cookies::{self, SetCookie, shifted};
 use super::message::Message;
-use super::{Headers, Response, date, status::reason_phrase};
+use super::{BodyStream, Headers, Response, date, status::reason_phrase};
 
 impl Response {
     /// A response of our own, HTTP/1.1, with a `Content-Length` and the status code's phrase. `now` is in Unix
@@ -19,6 +19,7 @@ impl Response {
             trailers: None,
             timestamp_start: now,
             timestamp_end: Some(now),
+            stream: BodyStream::Auto,
         };
         response.set_content(Some(content));
         response

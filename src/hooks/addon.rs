@@ -65,6 +65,11 @@ macro_rules! addon {
         pub trait Addon {
             /// The hooks to be called for. Asked when the addon is added and after each change of options.
             fn wants(&self) -> Hooks;
+            /// What warnings call it; by default its type.
+            fn name(&self) -> &'static str {
+                let path = std::any::type_name::<Self>();
+                path.rsplit("::").next().unwrap_or(path)
+            }
             $($(#[$doc])*
             fn $method(&mut self, $subject: &mut $type, cx: &mut HookCx) -> Flowed {
                 let _ = ($subject, cx);

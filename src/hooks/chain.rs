@@ -25,13 +25,18 @@ pub struct Chain {
 struct Slot {
     addon: RefCell<Box<dyn Addon>>,
     wants: Cell<Hooks>,
+    /// Moments that it was told it would miss.
+    missed: Cell<Hooks>,
 }
 
 impl Chain {
     /// A chain of these addons. A hold that is not answered within `hold_timeout_ms` goes on unchanged.
     pub fn new(addons: Vec<Box<dyn Addon>>, timers: Rc<Timers>, hold_timeout_ms: u64) -> Self {
-        let slot =
-            |addon: Box<dyn Addon>| Slot { wants: Cell::new(addon.wants()), addon: RefCell::new(addon) };
+        let slot = |addon: Box<dyn Addon>| Slot {
+            wants: Cell::new(addon.wants()),
+            addon: RefCell::new(addon),
+            missed: Cell::default(),
+        };
         let slots: Vec<Slot> = addons.into_iter().map(slot).collect();
         let clock = Rc::new(timers.clock().clone());
         let chain = Self { slots, wants: Cell::default(), timers, clock, hold_timeout_ms };
@@ -52,6 +57,19 @@ impl Chain {
     /// The hooks that somebody wants.
     pub fn wants(&self) -> Hooks {
         self.wants.get()
+    }
+
+    /// The addons that want the hook and were not named here before: each is to be warned about once.
+    pub fn not_warned(&self, hook: Hook) -> Vec<&'static str> {
+        let hooks = Hooks::of(&[hook]);
+        let mut names = Vec::new();
+        for slot in self.slots.iter().filter(|slot| slot.wants.get().contains(hook)) {
+            if !slot.missed.get().contains(hook) {
+                slot.missed.set(slot.missed.get() | hooks);
+                names.push(slot.addon.borrow().name());
+            }
+        }
+        names
     }
 
     /// Calls every addon that wants the hook, one after another, waiting where one holds.
@@ -148,6 +166,15 @@ mod tests {
             }
             assert_eq!(client.proxy_mode, "ac");
         }
+    }
+
+    #[test]
+    fn an_addon_is_named_once_for_what_it_misses() {
+        let addons: Vec<Box<dyn Addon>> = vec![Box::new(Named("a")), Box::new(Named("b"))];
+        let chain = Chain::new(addons, Timers::new(Clock::test()), 1000);
+        assert_eq!(chain.not_warned(Hook::Request), [""; 0]);
+        assert_eq!(chain.not_warned(Hook::ClientConnected), ["Named", "Named"]);
+        assert_eq!(chain.not_warned(Hook::ClientConnected), [""; 0]);
     }
 
     #[test]

@@ -73,6 +73,8 @@ counters! {
     responses,
     /// Of those, the ones that were not: the flow has an error.
     request_errors,
+    /// Bodies that addons wanted and did not see: too long to be collected.
+    bodies_not_collected,
     /// Handshakes done with clients.
     tls_client_established,
     /// Handshakes with clients that failed.

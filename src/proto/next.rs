@@ -9,6 +9,7 @@ use super::server::open_server;
 use super::session::{Session, Way};
 use super::tls::client_hello;
 use crate::buf::Chunk;
+use crate::config::Strategy;
 use crate::flow::{Layer, LayerChoice};
 use crate::hooks::{Hook, Subject};
 
@@ -105,7 +106,8 @@ async fn first_bytes(session: &mut Session, seen: usize) -> First {
         !matches!(session.way, Way::Proxy) && session.client.alpn.as_deref() != Some(b"http/1.1");
     let timers = session.services.timers.clone();
     let patience = session.services.config.timeouts.keepalive_ms;
-    if may_be_server_first && seen == 1 {
+    let eager = session.services.config.strategy == Strategy::Eager;
+    if may_be_server_first && eager && seen == 1 {
         match timers.timeout(SILENCE_MS, session.client_io.peek(seen)).await {
             Ok(Ok(bytes)) if bytes.is_empty() => return First::Nobody,
             Ok(Ok(bytes)) => return First::Client(bytes),

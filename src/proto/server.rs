@@ -158,7 +158,7 @@ async fn dial(session: &Session) -> Result<(Stream, SocketAddr, Entry), ServerEr
             }
             services.counters.connect_failed(Failure::Timeout);
             Err(ServerError::timeout(format!(
-                "cannot connect to {}: no answer within {} s",
+                "cannot connect to {}: no answer within {} s (connect_timeout)",
                 session.destination_text(),
                 services.config.timeouts.connect_ms / 1000
             )))

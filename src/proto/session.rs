@@ -45,6 +45,8 @@ pub struct Services {
     pub outbox: Rc<dyn Outbox>,
     /// What flows under way may keep for recorders.
     pub kept_bodies: Rc<Budget>,
+    /// What bodies that are collected for addons may take.
+    pub collected_bodies: Rc<Budget>,
     /// Set at shutdown: finish what is under way, begin nothing.
     pub draining: Drain,
     /// What happened, counted.

@@ -186,6 +186,7 @@ fn services(book: &Playbook, stage: &Rc<Stage>) -> Rc<Services> {
         pool: BlockPool::new(BLOCKS_MAX, BLOCKS_MAX),
         outbox: Rc::new(StageOutbox(stage.clone())),
         kept_bodies: crate::proto::budget::Budget::new(1 << 30),
+        collected_bodies: crate::proto::budget::Budget::new(config.collect_budget),
         draining: Drain::default(),
         counters: Counters::default(),
         config,

@@ -2,6 +2,7 @@
 //! holds: bytes come whole or the flow has an error, every flow is delivered once, no buffer stays out.
 
 use super::Playbook;
+use crate::flow::BodyStream;
 use crate::hooks::Hook;
 
 const ORIGIN: &str = "93.184.216.34:80";
@@ -42,8 +43,19 @@ impl Dice {
 fn story(seed: u64) -> Playbook {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut book = Playbook::transparent(ORIGIN).loosely().only_as_written();
-    if dice.below(2) == 0 {
+    // bodies pass by themselves, are collected, or are streamed past somebody who may change their trailers
+    let plan = dice.below(3);
+    if plan > 0 {
         book = book.edits_http(Hook::Response, |_| {}).edits_http(Hook::Request, |_| {});
+    }
+    if plan == 2 {
+        book = book
+            .edits_http(Hook::Requestheaders, |flow| flow.request.stream = BodyStream::Pass)
+            .edits_http(Hook::Responseheaders, |flow| {
+                if let Some(response) = &mut flow.response {
+                    response.stream = BodyStream::Pass;
+                }
+            });
     }
     for exchange in 0..1 + dice.below(3) {
         let request = dice.message("POST / HTTP/1.1\r\nHost: example.com\r\n");

@@ -34,6 +34,19 @@ fn the_certificate_is_ours_with_the_origins_names() {
 }
 
 #[test]
+fn without_the_servers_certificate_only_the_asked_name_is_in_ours() {
+    for option in ["upstream_cert=false", "connection_strategy=lazy"] {
+        let lab = Lab::new();
+        let _daemon = lab.start_ringtap(&[&TRANSPARENT[..], &["--set", option]].concat());
+        lab.redirect("redirect");
+        let reply = lab.client().curl(["https://www.example.test/1k"]).expect_status(200);
+        let certificate = reply.certificate.expect("a certificate");
+        let names: Vec<_> = certificate.names.iter().filter(|name| name.starts_with("DNS:")).collect();
+        assert_eq!(names, ["DNS:www.example.test"], "{option}");
+    }
+}
+
+#[test]
 fn who_trusts_only_the_origin_is_not_deceived() {
     let lab = Lab::new();
     let _daemon = lab.start_ringtap(&TRANSPARENT);

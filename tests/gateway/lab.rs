@@ -429,9 +429,9 @@ static FREE: Mutex<usize> = Mutex::new(LABS_MAX);
 static FREED: Condvar = Condvar::new();
 static NEXT_LAB: AtomicUsize = AtomicUsize::new(0);
 
-const PROGRAMS: [&str; 12] = [
-    "ip", "nft", "nsenter", "unshare", "setpriv", "prlimit", "nginx", "curl", "openssl", "python3", "wrk",
-    "h2load",
+const PROGRAMS: [&str; 16] = [
+    "git", "wget", "apt-get", "dpkg-deb", "ip", "nft", "nsenter", "unshare", "setpriv", "prlimit", "nginx",
+    "curl", "openssl", "python3", "wrk", "h2load",
 ];
 
 /// The last number of an origin's addresses, and the names that lead there.

@@ -7,7 +7,8 @@
 //!        └─────────────┴───────────────┴────────▶ error
 //! ```
 //! A flow is built only if somebody listens or records. Bodies are collected only for addons that listen to
-//! `request` or `response`, who may change them; otherwise they are streamed, and a copy is kept for recorders.
+//! `request` or `response`, who may change them; otherwise they are streamed, and a copy is kept for recorders
+//! (`plan.rs`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::budget::Charge;
 use crate::proto::session::{Card, Services, Session, count};
 
+use super::plan::Gathered;
 use super::tape::BodyTape;
 
 /// An exchange under way.
@@ -121,22 +123,17 @@ impl Exchange {
         self.flow.is_some() && (self.wants.intersects(Hooks::HTTP) || self.leaving)
     }
 
-    /// Whether somebody may change bodies of requests, or of responses.
-    pub fn collects(&self, hook: Hook) -> bool {
-        self.wants.contains(hook)
+    /// Whether the end of that message's body waits until addons have seen it: they may change its trailers.
+    pub fn holds_end(&self, hook: Hook) -> bool {
+        self.flow.is_some() && self.wants.contains(hook)
     }
 
-    /// A tape for a body that is streamed.
-    pub fn tape(&self) -> BodyTape {
-        if self.flow.is_none() || !(self.services.outbox.wanted() || self.wants.intersects(Hooks::HTTP)) {
-            return BodyTape::counting();
-        }
-        let config = &self.services.config;
-        let streamed = config.stream_large_bodies.and_then(|size| usize::try_from(size).ok());
-        BodyTape::keeping(
-            config.flow_body_max.min(streamed.unwrap_or(usize::MAX)),
-            &self.services.kept_bodies,
-        )
+    pub(super) fn wants(&self) -> Hooks {
+        self.wants
+    }
+
+    pub(super) fn services(&self) -> &Rc<Services> {
+        &self.services
     }
 
     /// Connections may have become known or changed since the flow began.
@@ -187,6 +184,41 @@ impl Exchange {
                 note_streamed(&mut flow.meta, "request_length", tape.passed);
             }
         }
+    }
+
+    /// A request's body was collected, and takes its share of the budget as long as the flow is under way.
+    pub fn request_collected(&mut self, body: Gathered, trailers: Option<Headers>) {
+        let now = self.services.now();
+        let (data, charge) = body.into_parts();
+        self.charges[0] = Some(charge);
+        if let Some(flow) = &mut self.flow {
+            flow.request.timestamp_end = Some(now);
+            flow.request.trailers = trailers;
+            flow.request.content = Some(data.into());
+        }
+    }
+
+    /// A response's body was collected; as [`request_collected`](Self::request_collected).
+    pub fn response_collected(&mut self, body: Gathered, trailers: Option<Headers>) {
+        let now = self.services.now();
+        let (data, charge) = body.into_parts();
+        self.charges[1] = Some(charge);
+        if let Some(response) = self.flow.as_mut().and_then(|flow| flow.response.as_mut()) {
+            response.timestamp_end = Some(now);
+            response.trailers = trailers;
+            response.content = Some(data.into());
+        }
+    }
+
+    /// The trailers that the request has by now.
+    pub fn request_trailers(&self) -> Option<&Headers> {
+        self.flow.as_ref().and_then(|flow| flow.request.trailers.as_ref())
+    }
+
+    /// The trailers that the response has by now.
+    pub fn response_trailers(&self) -> Option<&Headers> {
+        let response = self.flow.as_ref().and_then(|flow| flow.response.as_ref());
+        response.and_then(|response| response.trailers.as_ref())
     }
 
     /// The response's head has come.

@@ -2,6 +2,7 @@
 
 pub mod exchange;
 pub mod h1;
+pub mod plan;
 #[cfg(test)]
 mod playbook;
 mod tape;

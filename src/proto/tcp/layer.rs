@@ -103,7 +103,7 @@ async fn converse(session: &Session, tape: &Tape) -> Result<(), Cut> {
     tokio::select! {
         result = both => result,
         () = silence(services, &beat) => {
-            Err(format!("no byte for {} s", services.config.timeouts.idle_ms / 1000).into())
+            Err(format!("no byte for {} s (tcp_timeout)", services.config.timeouts.idle_ms / 1000).into())
         }
     }
 }

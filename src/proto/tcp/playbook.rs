@@ -132,7 +132,9 @@ fn silence_of_both_sides_ends_the_conversation() {
         .passes(599_000)
         .passes(2_000)
         .client_sees_end()
-        .tcp_flow(|flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains("no byte for 600 s")))
+        .tcp_flow(|flow| {
+            assert!(flow.meta.error.as_ref().unwrap().msg.contains("no byte for 600 s (tcp_timeout)"));
+        })
         .play();
 }
 

@@ -156,7 +156,7 @@ pub async fn connect_server(session: &mut Session, stream: Stream) -> Result<Str
     let shaken = match timers.timeout(timeout, shake_server(session, &stream)).await {
         Ok(shaken) => shaken,
         Err(_) => Err(ServerError::timeout(format!(
-            "no TLS handshake with {} within {} s",
+            "no TLS handshake with {} within {} s (tls_handshake_timeout)",
             session.destination_text(),
             timeout / 1000
         ))),
@@ -228,8 +228,10 @@ async fn meet_client(session: &mut Session, offers: &[Vec<u8>]) -> Result<(TlsCo
     let timeout = session.services.config.timeouts.tls_ms;
     let timers = session.services.timers.clone();
     let shaking = shake(&mut codec, &session.client_io, Step::default());
-    let early =
-        timers.timeout(timeout, shaking).await.map_err(|_| "the handshake took too long".to_owned())??;
+    let early = timers
+        .timeout(timeout, shaking)
+        .await
+        .map_err(|_| "the handshake took too long (tls_handshake_timeout)".to_owned())??;
     count(&session.services.counters.tls_client_established);
     let now = session.services.now();
     let state = codec.state();
@@ -270,7 +272,9 @@ fn identity(session: &Session) -> LeafIdentity {
         None => ip,
     };
     match session.server.certificate_list.first() {
-        Some(upstream) if session.server_io.is_some() => LeafIdentity::mirror(upstream, sni, ip),
+        Some(upstream) if session.server_io.is_some() && session.services.config.upstream_cert => {
+            LeafIdentity::mirror(upstream, sni, ip)
+        }
         _ => LeafIdentity::from_names(sni, ip),
     }
 }

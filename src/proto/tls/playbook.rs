@@ -50,6 +50,21 @@ fn names_and_protocols_are_mirrored() {
 }
 
 #[test]
+fn a_lazy_handshake_comes_before_its_server_is_known() {
+    Playbook::transparent(ORIGIN)
+        .option("connection_strategy", "lazy")
+        .trusting_origin()
+        .client_starts_tls(client().alpn(&["http/1.1"]))
+        .client_tls(|tls| assert!(!tls.is_handshaking()))
+        .client_sends(GET)
+        .connects_tls(ORIGIN, server().alpn(&["http/1.1"]))
+        .server_gets(GET)
+        .server_sends(OK)
+        .client_gets(OK)
+        .play();
+}
+
+#[test]
 fn an_old_version_is_spoken_too() {
     Playbook::transparent(ORIGIN)
         .trusting_origin()

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::fields::{self, FieldError, Fields, Result};
 use super::{meta_value, pem};
 use crate::flow::{
-    Client, DnsFlow, DnsMessage, DnsQuestion, DnsRecord, Error, Field, Flow, FlowMeta, Headers, HttpFlow,
-    MetaValue, Replay, Request, Response, Server, TcpFlow, TcpMessage, TlsVersion, Transport, UdpFlow,
-    UdpMessage, Via, WebSocketData, WebSocketKind, WebSocketMessage,
+    BodyStream, Client, DnsFlow, DnsMessage, DnsQuestion, DnsRecord, Error, Field, Flow, FlowMeta, Headers,
+    HttpFlow, MetaValue, Replay, Request, Response, Server, TcpFlow, TcpMessage, TlsVersion, Transport,
+    UdpFlow, UdpMessage, Via, WebSocketData, WebSocketKind, WebSocketMessage,
 };
 use crate::store::tnetstring::{Dict, Node, Value};
 
@@ -217,6 +217,7 @@ fn request(fields: Fields<'_, '_>) -> Result<Request> {
         trailers: fields.optional("trailers", HEADERS, headers)?,
         timestamp_start: fields.float("timestamp_start")?,
         timestamp_end: fields.optional_float("timestamp_end")?,
+        stream: BodyStream::Auto,
     })
 }
 
@@ -230,6 +231,7 @@ fn response(fields: Fields<'_, '_>) -> Result<Response> {
         trailers: fields.optional("trailers", HEADERS, headers)?,
         timestamp_start: fields.float("timestamp_start")?,
         timestamp_end: fields.optional_float("timestamp_end")?,
+        stream: BodyStream::Auto,
     })
 }
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
+use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -22,7 +23,21 @@ impl Lab {
 
     /// As `start_ringtap`, behind a command of its own: `["setpriv", "--reuid", "nobody"]`.
     pub(crate) fn start_ringtap_with(&self, before: &[&str], args: &[&str]) -> Daemon {
-        let argv = self.dump_argv(before, args);
+        self.start_daemon(self.dump_argv(before, args), args)
+    }
+
+    /// Starts the program of `examples/embed.rs`, which is ringtap with an addon of its own, transparently on 8080.
+    pub(crate) fn start_embedded(&self) -> Daemon {
+        let args = ["--mode", "transparent@8080"];
+        let mut argv = vec![text(&embedded_binary())];
+        argv.extend(self.settings());
+        for setting in ["mode=transparent@8080", "flow_detail=0"] {
+            argv.extend(["--set".to_owned(), setting.to_owned()]);
+        }
+        self.start_daemon(argv, &args)
+    }
+
+    fn start_daemon(&self, argv: Vec<String>, args: &[&str]) -> Daemon {
         let ports = ports_of(args);
         let mut process = self.spawn(Place::Gateway, &argv);
         let hosts_own = fs::read_link("/proc/self/ns/net").expect("know our own namespace");
@@ -70,6 +85,14 @@ impl Lab {
     fn dump_argv(&self, before: &[&str], args: &[&str]) -> Vec<String> {
         let mut argv = before.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         argv.extend([text(&ringtap_binary()), "dump".to_owned()]);
+        argv.extend(self.settings());
+        argv.extend(args.iter().map(|arg| (*arg).to_owned()));
+        argv
+    }
+
+    /// What every ringtap of a lab is told.
+    fn settings(&self) -> Vec<String> {
+        let mut argv = Vec::new();
         for (option, value) in [
             ("confdir", text(&self.confdir())),
             ("ssl_verify_upstream_trusted_ca", text(&self.files().origin_ca())),
@@ -77,7 +100,6 @@ impl Lab {
         ] {
             argv.extend(["--set".to_owned(), format!("{option}={value}")]);
         }
-        argv.extend(args.iter().map(|arg| (*arg).to_owned()));
         argv
     }
 }
@@ -178,6 +200,19 @@ pub(crate) fn ringtap_binary() -> PathBuf {
     let source = newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     assert!(built >= source, "{} is older than src/: run `cargo build --release`", binary.display());
     binary
+}
+
+/// The example `embed`; cargo makes it, unless `cargo test` has done so already.
+fn embedded_binary() -> PathBuf {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--example", "embed"]);
+        let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("run cargo");
+        assert!(status.success(), "cargo cannot build the example: {status}");
+    });
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp lies in target");
+    target.join("debug/examples/embed")
 }
 
 fn newest(path: &Path) -> SystemTime {

@@ -111,7 +111,8 @@ http {{
   sendfile on; tcp_nodelay on; keepalive_timeout 60; keepalive_requests 1000000; etag off;
   default_type application/octet-stream; root {keys}/www; server_tokens off;
   server {{ {first} server_name example.test www.example.test;
-    ssl_certificate {keys}/example.crt; ssl_certificate_key {keys}/example.key; }}
+    ssl_certificate {keys}/example.crt; ssl_certificate_key {keys}/example.key;
+    location /lab/ {{ alias {dir}/www/; }} }}
   server {{ {second} server_name *.wild.test;
     ssl_certificate {keys}/wild.crt; ssl_certificate_key {keys}/wild.key; }}
 }}

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::codec::{HeadError, HeadLimits, HeadProgress, RequestFacts, RequestHead, ResponseHead};
+use super::codec::{
+    HeadError, HeadLimits, HeadProgress, RequestFacts, RequestHead, ResponseHead, head_end, mend_head,
+};
 use crate::buf::Chunk;
 use crate::clock::Timers;
 use crate::proto::codec::Parsed;
@@ -21,8 +23,14 @@ pub(super) enum NoHead {
     Closed,
     /// The peer closed in the middle.
     Truncated,
-    /// The connection failed.
+    /// The connection failed before the first byte.
     Broken(io::Error),
+    /// The connection failed in the middle.
+    BrokenInside(io::Error),
+    /// The server closed behind an interim response.
+    OnlyInterim,
+    /// One interim response after the other.
+    TooManyInterim,
     /// The head is not acceptable.
     Refused(HeadError),
     /// Nobody waits for it any more: the client has gone.
@@ -67,7 +75,7 @@ impl Inbox {
         if self.carry.is_empty() {
             self.carry = stream.read().await.map_err(NoHead::Broken)?;
         }
-        let reading = self.head(stream, |bytes, progress| head.parse_into(bytes, progress, limits));
+        let reading = self.head(stream, limits, |bytes, progress| head.parse_into(bytes, progress, limits));
         timers.timeout(head_ms, reading).await.unwrap_or(Err(NoHead::Slow))
     }
 
@@ -82,35 +90,82 @@ impl Inbox {
         if self.carry.is_empty() {
             self.carry = stream.read().await.map_err(NoHead::Broken)?;
         }
-        self.head(stream, |bytes, progress| head.parse_into(bytes, progress, request, limits)).await
+        self.head(stream, limits, |bytes, progress| head.parse_into(bytes, progress, request, limits)).await
     }
 
     async fn head(
         &mut self,
         stream: &Stream,
+        limits: &HeadLimits,
         mut parse: impl FnMut(&[u8], &mut HeadProgress) -> Result<Parsed<()>, HeadError>,
     ) -> Result<usize, NoHead> {
         if self.carry.is_empty() {
             return Err(NoHead::Closed);
         }
         let mut progress = HeadProgress::default();
-        if let Parsed::Done { consumed, .. } = parse(&self.carry, &mut progress).map_err(NoHead::Refused)? {
-            return Ok(consumed);
+        match parse(&self.carry, &mut progress) {
+            Ok(Parsed::Done { consumed, .. }) => return Ok(consumed),
+            Ok(Parsed::NeedMore) => {}
+            Err(error) => return Box::pin(self.mend(stream, limits, error, parse)).await,
         }
         // a head in pieces is gathered on the heap: no buffer of the ring waits for a slow client
         let mut gathered = self.carry.to_vec();
         self.carry = Chunk::default();
         loop {
-            let next = stream.read().await.map_err(NoHead::Broken)?;
+            let next = stream.read().await.map_err(NoHead::BrokenInside)?;
             if next.is_empty() {
                 let only_blank = gathered.iter().all(|b| matches!(b, b'\r' | b'\n'));
                 return Err(if only_blank { NoHead::Closed } else { NoHead::Truncated });
             }
             gathered.extend_from_slice(&next);
-            if let Parsed::Done { consumed, .. } = parse(&gathered, &mut progress).map_err(NoHead::Refused)? {
-                self.carry = gathered.into();
-                return Ok(consumed);
+            match parse(&gathered, &mut progress) {
+                Ok(Parsed::Done { consumed, .. }) => {
+                    self.carry = gathered.into();
+                    return Ok(consumed);
+                }
+                Ok(Parsed::NeedMore) => {}
+                Err(error) => {
+                    self.carry = gathered.into();
+                    return Box::pin(self.mend(stream, limits, error, parse)).await;
+                }
             }
+        }
+    }
+
+    /// A refused head, written anew where that is wished and possible. What is refused stays here, to be shown.
+    async fn mend(
+        &mut self,
+        stream: &Stream,
+        limits: &HeadLimits,
+        error: HeadError,
+        mut parse: impl FnMut(&[u8], &mut HeadProgress) -> Result<Parsed<()>, HeadError>,
+    ) -> Result<usize, NoHead> {
+        if !limits.mends || !error.may_be_mended() {
+            return Err(NoHead::Refused(error));
+        }
+        let mut bytes = self.carry.to_vec();
+        let end = loop {
+            match head_end(&bytes, 0) {
+                Some(end) => break end,
+                None if bytes.len() > limits.head_size_max => return Err(NoHead::Refused(error)),
+                None => {}
+            }
+            let next = stream.read().await.map_err(NoHead::BrokenInside)?;
+            if next.is_empty() {
+                return Err(NoHead::Truncated);
+            }
+            bytes.extend_from_slice(&next);
+        };
+        let Some(mut mended) = mend_head(error.side, &bytes[..end]) else {
+            return Err(NoHead::Refused(error));
+        };
+        match parse(&mended, &mut HeadProgress::default()) {
+            Ok(Parsed::Done { consumed, .. }) if consumed == mended.len() => {
+                mended.extend_from_slice(&bytes[end..]);
+                self.carry = mended.into();
+                Ok(consumed)
+            }
+            _ => Err(NoHead::Refused(error)),
         }
     }
 }

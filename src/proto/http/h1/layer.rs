@@ -16,16 +16,15 @@ use super::requests::{self, Outgoing, Prepared, Route};
 use super::responses;
 use crate::buf::Chunks;
 use crate::clock::Timers;
+use crate::config::Strategy;
 use crate::flow::{HttpVersion, KILLED_MESSAGE, Layer};
 use crate::hooks::Hook;
 use crate::proto::http::exchange::{Exchange, Verdict};
+use crate::proto::http::plan::Size;
 use crate::proto::server::{close_server, open_server};
 use crate::proto::session::{Asked, Outcome, ServerError, Session, Way};
 use crate::proto::tcp;
 use crate::stream::Stream;
-
-/// Bytes of a head's one line.
-const HEADERS_MAX: usize = 256;
 
 /// What a conversation remembers between exchanges.
 pub(super) struct Talk {
@@ -94,8 +93,9 @@ pub async fn forbid(client: Stream, reason: &str, timers: &Timers) {
 pub async fn converse(mut session: Session) -> Outcome {
     let limits = HeadLimits {
         head_size_max: session.services.config.http_head_size_max,
-        headers_max: HEADERS_MAX,
-        line_len_max: session.services.config.http_head_size_max,
+        headers_max: session.services.config.http_headers_max,
+        line_len_max: session.services.config.http_line_max,
+        mends: !session.services.config.validate_inbound_headers,
     };
     let mut talk = Talk {
         client: Inbox::default(),
@@ -151,7 +151,10 @@ async fn exchange(session: &mut Session, talk: &mut Talk) -> After {
     talk.idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE");
     let route = match requests::route(session, talk, length) {
         Ok(route) => route,
-        Err(refusal) => return refusal.answer(session).await,
+        Err(refusal) => {
+            let exchange = requests::refused(session, &talk.client.peek()[..length]);
+            return refuse(session, exchange, refusal).await;
+        }
     };
     if talk.request.connect && matches!(session.way, Way::Proxy) {
         return connect(session, talk, length, &route).await;
@@ -218,7 +221,9 @@ async fn connect(session: &mut Session, talk: &mut Talk, length: usize, route: &
         }
         Verdict::Killed => return After::Abort,
     }
-    if let Err(error) = open_server(session).await {
+    if session.services.config.strategy == Strategy::Eager
+        && let Err(error) = open_server(session).await
+    {
         exchange.run(Hook::HttpConnectError).await;
         return Refusal::from(error).answer(session).await;
     }
@@ -258,7 +263,8 @@ async fn send(session: &mut Session, talk: &mut Talk, mut exchange: Exchange, ou
                 return refuse(session, exchange, error.into()).await;
             }
             exchange.refresh(session);
-            let passage = Passage::new(super::codec::BodyFraming::None, exchange.tape(), None);
+            let tape = exchange.tape(Hook::Request, Size::Nothing);
+            let passage = Passage::new(super::codec::BodyFraming::None, tape, None);
             let (sent, head) =
                 request_and_head(session, talk, &mut exchange, Outgoing { first, passage }).await;
             finish(session, talk, exchange, sent, head).await
@@ -309,10 +315,15 @@ async fn finish(
             close_server(session).await;
             After::Abort
         }
-        (Err(_), Sent::Broken(broken @ (Broken::TooLarge | Broken::Framing(_)))) => {
+        (
+            Err(_),
+            Sent::Broken(
+                broken @ (Broken::TooLarge | Broken::Framing(_) | Broken::Idle(_) | Broken::Transform(_)),
+            ),
+        ) => {
             close_server(session).await;
-            let status = if matches!(broken, Broken::TooLarge) { 413 } else { 400 };
-            refuse(session, exchange, Refusal { status, reason: broken.reason("client", "server") }).await
+            let (status, reason) = (broken.request_status(), broken.reason("client", "server"));
+            refuse(session, exchange, Refusal { status, reason }).await
         }
         (Err(no_head), _) => {
             let refusal = match no_head {
@@ -328,14 +339,24 @@ async fn finish(
                     status: 502,
                     reason: "server closed the connection inside the response's head".into(),
                 },
-                NoHead::Broken(error) => Refusal { status: 502, reason: format!("server: {}", said(&error)) },
+                NoHead::Broken(error) | NoHead::BrokenInside(error) => {
+                    Refusal { status: 502, reason: format!("server: {}", said(&error)) }
+                }
+                NoHead::OnlyInterim => Refusal {
+                    status: 502,
+                    reason: "server closed the connection after an interim response".into(),
+                },
+                NoHead::TooManyInterim => Refusal {
+                    status: 502,
+                    reason: format!("server sent more than {INTERIM_MAX} interim responses"),
+                },
                 NoHead::Refused(error) => {
                     Refusal { status: 502, reason: format!("server sent an invalid response: {error}") }
                 }
                 NoHead::Slow => Refusal {
                     status: 504,
                     reason: format!(
-                        "no response within {} s",
+                        "no response within {} s (response_timeout)",
                         session.services.config.timeouts.response_ms / 1000
                     ),
                 },
@@ -364,7 +385,7 @@ async fn request_and_head(
     let facts = talk.request.request_facts();
     let mut head =
         pin!(final_head(&mut talk.server, server, &mut talk.response, facts, &talk.limits, interim_to));
-    if !passage.is_done() {
+    if !passage.is_through() {
         let result = {
             // dropped where it waits, it loses nothing: it is taken up again beside the response
             let upload = passage.pass(&mut talk.client, &session.client_io, server, timers, timeouts.idle_ms);
@@ -387,6 +408,10 @@ async fn request_and_head(
     }
     let trailers = passage.trailers();
     exchange.request_streamed(&mut passage.tape, trailers).await;
+    if let Err(broken) = passage.end(exchange.request_trailers(), server, timers, timeouts.idle_ms).await {
+        let head = timers.timeout(timeouts.tls_ms, head).await.unwrap_or(Err(NoHead::Slow));
+        return (Sent::Broken(broken), head);
+    }
     let waiting = async {
         tokio::select! {
             biased;
@@ -423,8 +448,12 @@ async fn final_head(
     limits: &HeadLimits,
     interim_to: Option<&Stream>,
 ) -> Result<usize, NoHead> {
-    for _ in 0..INTERIM_MAX {
-        let length = inbox.response_head(server, response, request, limits).await?;
+    for count in 0..=INTERIM_MAX {
+        let length = match inbox.response_head(server, response, request, limits).await {
+            Err(NoHead::Closed) if count > 0 => return Err(NoHead::OnlyInterim),
+            Err(NoHead::Broken(error)) if count > 0 => return Err(NoHead::BrokenInside(error)),
+            head => head?,
+        };
         if !response.interim {
             return Ok(length);
         }
@@ -433,7 +462,7 @@ async fn final_head(
             client.write(Chunks::from(interim)).await.map_err(|_| NoHead::Unwanted)?;
         }
     }
-    Err(NoHead::Truncated)
+    Err(NoHead::TooManyInterim)
 }
 
 /// Interim responses before the final one.

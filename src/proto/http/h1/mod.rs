@@ -2,6 +2,7 @@
 
 pub mod codec;
 mod inbox;
+mod lane;
 mod layer;
 mod passage;
 #[cfg(test)]

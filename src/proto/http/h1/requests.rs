@@ -3,16 +3,18 @@
 use bytes::Bytes;
 
 use super::codec::{
-    BodyFraming, HeadReason, RequestHead, TargetForm, request_framing, split_absolute, split_authority,
-    write_chunk, write_last_chunk, write_request_head,
+    BodyFraming, HeadReason, RequestHead, TargetForm, head_end, request_framing, split_absolute,
+    split_authority, write_chunk, write_last_chunk, write_request_head,
 };
 use super::inbox::NoHead;
-use super::layer::{After, Refusal, Talk, run_hook};
-use super::passage::Passage;
+use super::lane::Lane;
+use super::layer::{After, Refusal, Talk, refuse, run_hook};
+use super::passage::{Form, Passage};
 use crate::buf::Chunks;
-use crate::flow::{Headers, HttpVersion, Request};
+use crate::flow::{BodyTransform, Headers, HttpVersion, Request};
 use crate::hooks::Hook;
 use crate::proto::http::exchange::{Exchange, Verdict};
+use crate::proto::http::plan::{Gathered, Plan, Size, Stop};
 use crate::proto::http::tape::BodyTape;
 use crate::proto::session::{Session, Way};
 
@@ -46,6 +48,7 @@ pub(super) struct Outgoing {
 }
 
 /// What preparing a request came to.
+#[expect(clippy::large_enum_variant, reason = "it is moved once per exchange, never stored")]
 pub(super) enum Prepared {
     Send(Outgoing),
     /// An addon answered.
@@ -88,13 +91,52 @@ pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usi
             if matches!(error.reason, HeadReason::Http2Preface) {
                 tracing::info!(client = ?session.client.peername, "HTTP/2 without TLS is not part of this version");
             }
-            Err(refusal.answer(session).await)
+            Err(refuse(session, refused(session, talk.client.peek()), refusal).await)
         }
         Err(NoHead::Slow) => {
-            let refusal = Refusal { status: 408, reason: "the request's head did not come in time".into() };
-            Err(refusal.answer(session).await)
+            let seconds = timeouts.head_ms / 1000;
+            let reason = format!("the request's head did not come within {seconds} s (http_head_timeout)");
+            Err(Refusal { status: 408, reason }.answer(session).await)
         }
-        Err(NoHead::Closed | NoHead::Truncated | NoHead::Broken(_) | NoHead::Unwanted) => Err(After::Close),
+        Err(_) => Err(After::Close),
+    }
+}
+
+/// An exchange that ends with the request's head.
+pub(super) fn refused(session: &Session, head: &[u8]) -> Exchange {
+    Exchange::begin(session, |now| refused_request(session, head, now))
+}
+
+/// What can be told of a request that is refused for its head: its flow says why.
+fn refused_request(session: &Session, bytes: &[u8], now: f64) -> Request {
+    let end = head_end(bytes, 0).unwrap_or(bytes.len());
+    let mut lines =
+        bytes[..end].split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut words = lines.next().unwrap_or_default().split(|b| *b == b' ').filter(|word| !word.is_empty());
+    let mut word = || Bytes::copy_from_slice(words.next().unwrap_or_default());
+    let (method, path, http_version) = (word(), word(), word());
+    let mut headers = Headers::default();
+    for line in lines {
+        let colon = line.iter().position(|b| *b == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        headers.add(line[..colon].trim_ascii(), value.trim_ascii());
+    }
+    let (host, port) = session.server.address.clone().unwrap_or_default();
+    let scheme = if session.client.tls { "https" } else { "http" };
+    Request {
+        host,
+        port,
+        method,
+        scheme: Bytes::from_static(scheme.as_bytes()),
+        authority: Bytes::new(),
+        path,
+        http_version,
+        headers,
+        content: None,
+        trailers: None,
+        timestamp_start: now,
+        timestamp_end: None,
+        stream: crate::flow::BodyStream::Auto,
     }
 }
 
@@ -218,6 +260,7 @@ pub(super) fn flow_request(
         trailers: None,
         timestamp_start: now,
         timestamp_end: None,
+        stream: crate::flow::BodyStream::Auto,
     }
 }
 
@@ -244,11 +287,32 @@ fn sent_headers(session: &Session, request: &RequestHead, head: &Bytes, route: &
     if matches!(session.way, Way::Proxy) && !request.connect {
         headers.remove("proxy-connection");
         headers.remove("proxy-authorization");
+        if request.has_connection_options {
+            drop_nominated(&mut headers);
+        }
     }
     if let Some(host) = &route.host_field {
         headers.set("Host", host);
     }
     headers
+}
+
+/// Fields that `Connection` names are for us, not for the server (RFC 9110 §7.6.1). What the conversation goes by
+/// stays: the server answers to it, and its answer reaches the client.
+fn drop_nominated(headers: &mut Headers) {
+    let Some(said) = headers.get("connection") else { return };
+    let stays = |token: &&str| {
+        ["close", "keep-alive", "upgrade", "te"].iter().any(|kept| token.eq_ignore_ascii_case(kept))
+    };
+    let (kept, dropped): (Vec<&str>, Vec<&str>) =
+        said.split(',').map(str::trim).filter(|token| !token.is_empty()).partition(stays);
+    for name in dropped {
+        headers.remove(name);
+    }
+    match &kept[..] {
+        [] => drop(headers.remove("connection")),
+        kept => headers.set("Connection", kept.join(", ")),
+    }
 }
 
 /// Whether the bytes that came are what goes out.
@@ -281,14 +345,24 @@ pub(super) async fn prepare(
             reason: "the request's body is larger than body_size_limit".into(),
         });
     }
-    if exchange.collects(Hook::Request) && may_collect(session, framing) {
-        return collect(session, talk, exchange, length, framing).await;
+    let size = size_of(framing);
+    match exchange.plan(Hook::Request, size) {
+        Plan::Stream => {}
+        Plan::Collect(body) => return collect(session, talk, exchange, length, body).await,
+        Plan::Through(transform) => return through(session, talk, exchange, length, transform),
+        Plan::Refuse(reason) => return Prepared::Refused(Refusal { status: 413, reason }),
     }
-    let mut passage = Passage::new(framing, exchange.tape(), config.body_size_limit);
+    let tape = exchange.tape(Hook::Request, size);
+    let mut passage =
+        Passage::new(framing, tape, config.body_size_limit).holding_end(exchange.holds_end(Hook::Request));
     if passes_untouched(session, route, exchange) {
         return match passage.step(&mut talk.client, length) {
-            Ok(first) => Prepared::Send(Outgoing { first: first.into(), passage }),
-            Err(broken) => refused(&broken),
+            Ok(mut first) => {
+                // empty lines ahead of a request are for us to forgive: other parsers refuse them
+                first.advance(talk.request.start as usize);
+                Prepared::Send(Outgoing { first: first.into(), passage })
+            }
+            Err(broken) => broken_off(&broken),
         };
     }
     let mut first = Chunks::default();
@@ -299,28 +373,53 @@ pub(super) async fn prepare(
     talk.client.take(length);
     match passage.step(&mut talk.client, 0) {
         Ok(body) => first.push(body),
-        Err(broken) => return refused(&broken),
+        Err(broken) => return broken_off(&broken),
     }
     Prepared::Send(Outgoing { first, passage })
 }
 
-fn refused(broken: &super::passage::Broken) -> Prepared {
-    let status = if matches!(broken, super::passage::Broken::TooLarge) { 413 } else { 400 };
+fn broken_off(broken: &super::passage::Broken) -> Prepared {
+    let status = broken.request_status();
     Prepared::Refused(Refusal { status, reason: broken.reason("client", "server") })
 }
 
-/// A body of known length beyond what is collected streams from the start.
-pub(super) fn may_collect(session: &Session, framing: BodyFraming) -> bool {
-    let config = &session.services.config;
-    let most = config.stream_large_bodies.unwrap_or(u64::MAX).min(config.body_collect_max as u64);
-    !matches!(framing, BodyFraming::Length(length) if length > most)
+/// What plans need to know of a framing.
+pub(super) fn size_of(framing: BodyFraming) -> Size {
+    match framing {
+        BodyFraming::None | BodyFraming::Length(0) => Size::Nothing,
+        BodyFraming::Length(length) => Size::Known(length),
+        BodyFraming::Chunked | BodyFraming::UntilClose => Size::Open,
+    }
 }
 
-/// The most that is collected of one body.
-pub(super) fn collect_max(session: &Session) -> usize {
+/// A body that goes through an addon's function: nobody knows its length any more, so it leaves in chunks, and in
+/// HTTP/1.1 whatever version the client speaks.
+fn through(
+    session: &Session,
+    talk: &mut Talk,
+    exchange: &mut Exchange,
+    length: usize,
+    transform: BodyTransform,
+) -> Prepared {
     let config = &session.services.config;
-    let streamed = config.stream_large_bodies.and_then(|size| usize::try_from(size).ok());
-    config.body_collect_max.min(streamed.unwrap_or(usize::MAX))
+    let framing = talk.request.framing;
+    let tape = exchange.tape(Hook::Request, size_of(framing));
+    let Some(flow) = exchange.flow() else { return Prepared::Killed };
+    let request = &mut flow.request;
+    put_in_chunks(&mut request.headers);
+    if talk.request.version == HttpVersion::Http10 && !talk.request.keep_alive {
+        request.headers.set("Connection", "close");
+    }
+    let mut first = Vec::with_capacity(length + 64);
+    let (method, path, version) = (&request.method, &request.path, HttpVersion::Http11);
+    match write_request_head(&mut first, method, path, version, &request.headers) {
+        Ok(()) => {}
+        Err(error) => return Prepared::Refused(Refusal { status: 502, reason: error.to_string() }),
+    }
+    talk.client.take(length);
+    let lane = Lane::new(transform, config.timeouts.hook_ms);
+    let passage = Passage::new(framing, tape, config.body_size_limit).through(lane, Form::Chunks);
+    Prepared::Send(Outgoing { first: first.into(), passage })
 }
 
 fn head_from(
@@ -373,11 +472,11 @@ async fn collect(
     talk: &mut Talk,
     exchange: &mut Exchange,
     length: usize,
-    framing: BodyFraming,
+    mut body: Gathered,
 ) -> Prepared {
     let config = &session.services.config;
     let (timers, idle_ms) = (&session.services.timers, config.timeouts.idle_ms);
-    let version = talk.request.version;
+    let (version, framing) = (talk.request.version, talk.request.framing);
     talk.client.take(length);
     if talk.request.expect_continue && framing != BodyFraming::None {
         // the body is wanted here and now: the server is asked later, with all of it
@@ -387,21 +486,12 @@ async fn collect(
         }
     }
     let mut passage = Passage::new(framing, BodyTape::counting(), config.body_size_limit);
-    let collected =
-        passage.collect(&mut talk.client, &session.client_io, collect_max(session), timers, idle_ms).await;
-    let (data, whole) = match collected {
-        Ok(collected) => collected,
-        Err(broken) => return refused(&broken),
-    };
-    if !whole {
-        return stream_rest(exchange, passage, &data, version);
+    match passage.collect(&mut talk.client, &session.client_io, &mut body, timers, idle_ms).await {
+        Ok(None) => {}
+        Ok(Some(stop)) => return stream_rest(exchange, passage, body, stop, version),
+        Err(broken) => return broken_off(&broken),
     }
-    let now = session.services.now();
-    if let Some(flow) = exchange.flow() {
-        flow.request.timestamp_end = Some(now);
-        flow.request.trailers = passage.trailers();
-        flow.request.content = Some(data.into());
-    }
+    exchange.request_collected(body, passage.trailers());
     match run_hook(session, exchange, Hook::Request).await {
         Verdict::Go => {}
         Verdict::Answered => return Prepared::Answered,
@@ -410,36 +500,65 @@ async fn collect(
     let Some(flow) = exchange.flow() else { return Prepared::Killed };
     let request = &mut flow.request;
     let body = request.content.clone().unwrap_or_default();
+    fit_trailers(&mut request.headers, request.trailers.as_ref(), version == HttpVersion::Http11);
     fit_length(&mut request.headers, &body, framing);
     let mut out = Vec::with_capacity(512 + body.len());
     let written = write_request_head(&mut out, &request.method, &request.path, version, &request.headers)
         .and_then(|()| write_body(&mut out, &request.headers, &body, request.trailers.as_ref()));
     match written {
-        Ok(()) => Prepared::Send(Outgoing {
-            first: out.into(),
-            passage: Passage::new(BodyFraming::None, BodyTape::counting(), None),
-        }),
+        Ok(()) => Prepared::Send(Outgoing { first: out.into(), passage: Passage::nothing() }),
         Err(error) => Prepared::Refused(Refusal { status: 502, reason: error.to_string() }),
     }
 }
 
 /// A body that turned out too long to be collected: what was collected goes first, the rest follows.
-fn stream_rest(exchange: &mut Exchange, passage: Passage, data: &[u8], version: HttpVersion) -> Prepared {
-    tracing::warn!("a request's body is too long to be collected: addons do not see it");
+fn stream_rest(
+    exchange: &mut Exchange,
+    mut passage: Passage,
+    body: Gathered,
+    stop: Stop,
+    version: HttpVersion,
+) -> Prepared {
+    if stop == Stop::Overflow
+        && let Err(reason) = exchange.overflowed(Hook::Request)
+    {
+        return Prepared::Refused(Refusal { status: 413, reason });
+    }
+    let (data, _) = body.into_parts();
+    let tape = exchange.tape(Hook::Request, Size::Open);
     let Some(flow) = exchange.flow() else { return Prepared::Killed };
     let request = &flow.request;
     let mut out = Vec::with_capacity(512 + data.len());
-    let written = write_request_head(&mut out, &request.method, &request.path, version, &request.headers);
-    match written {
-        Ok(()) if is_chunked(&request.headers) => write_chunk(&mut out, data),
-        Ok(()) => out.extend_from_slice(data),
+    match write_request_head(&mut out, &request.method, &request.path, version, &request.headers) {
+        Ok(()) => {}
         Err(error) => return Prepared::Refused(Refusal { status: 502, reason: error.to_string() }),
     }
+    let form = if is_chunked(&request.headers) { Form::Chunks } else { Form::AsCame };
+    passage.go_on_after(&data, tape, &mut out, form);
     Prepared::Send(Outgoing { first: out.into(), passage })
 }
 
 pub(super) fn is_chunked(headers: &Headers) -> bool {
     headers.contains("transfer-encoding")
+}
+
+/// Chunked coding in place of a length.
+pub(super) fn put_in_chunks(headers: &mut Headers) {
+    headers.remove("content-length");
+    headers.set("Transfer-Encoding", "chunked");
+}
+
+/// Trailers that an addon has set need chunks to follow, and are announced (RFC 9110 §6.6.2).
+pub(super) fn fit_trailers(headers: &mut Headers, trailers: Option<&Headers>, receiver_takes: bool) {
+    let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) else { return };
+    if is_chunked(headers) || !receiver_takes {
+        return;
+    }
+    put_in_chunks(headers);
+    if !headers.contains("trailer") {
+        let names: Vec<&[u8]> = trailers.fields().iter().map(|field| &field.name[..]).collect();
+        headers.set("Trailer", names.join(&b", "[..]));
+    }
 }
 
 /// A changed body gets the length it has, unless it goes in chunks anyway.

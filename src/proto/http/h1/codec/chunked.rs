@@ -56,6 +56,8 @@ pub struct ChunkedScanner {
     count: u32,
     /// The semicolon has come.
     in_extension: bool,
+    /// Bytes of the chunk's line so far, or of everything from the last chunk's line on.
+    in_line: usize,
     trailer_bytes: Vec<u8>,
 }
 
@@ -81,7 +83,14 @@ enum State {
 impl ChunkedScanner {
     /// At the start of a body.
     pub fn new() -> Self {
-        Self { state: State::Size, remaining: 0, count: 0, in_extension: false, trailer_bytes: Vec::new() }
+        Self {
+            state: State::Size,
+            remaining: 0,
+            count: 0,
+            in_extension: false,
+            in_line: 0,
+            trailer_bytes: Vec::new(),
+        }
     }
 
     /// Walks `bytes`, which continue where the last call ended, and reports the ranges of them that are data.
@@ -118,6 +127,12 @@ impl ChunkedScanner {
         self.state == State::Done
     }
 
+    /// Wire bytes since the beginning of the line that announces a chunk, as long as its data has not begun. Once
+    /// the body is done: since the beginning of the last chunk.
+    pub fn in_line(&self) -> usize {
+        self.in_line
+    }
+
     /// The trailer lines as they came, each with its CRLF, without the empty line behind them.
     pub fn trailer_bytes(&self) -> &[u8] {
         &self.trailer_bytes
@@ -133,15 +148,22 @@ impl ChunkedScanner {
 
     /// One byte of framing.
     fn step(&mut self, b: u8) -> Result<(), ChunkError> {
+        self.in_line += 1;
         self.state = match (self.state, b) {
             (State::Size, _) => self.size(b)?,
             (State::Extension, b'\r') => State::SizeLf,
             (State::Extension, _) => self.extension(b)?,
             (State::SizeLf, b'\n') if self.remaining == 0 => State::Line,
-            (State::SizeLf, b'\n') => State::Data,
-            (State::DataCr, b'\r') => State::DataLf,
+            (State::SizeLf, b'\n') => {
+                self.in_line = 0;
+                State::Data
+            }
+            (State::DataCr, b'\r') => {
+                self.in_line = 0;
+                State::DataLf
+            }
             (State::DataLf, b'\n') => {
-                self.count = 0;
+                (self.count, self.in_line) = (0, 0);
                 State::Size
             }
             (State::Line, b'\r') => State::LastLf,

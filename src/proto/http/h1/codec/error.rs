@@ -20,6 +20,22 @@ pub struct HeadError {
 }
 
 impl HeadError {
+    /// Whether the head could be acceptable if it were written anew: it is malformed, and not too large.
+    pub fn may_be_mended(&self) -> bool {
+        !matches!(
+            self.reason,
+            HeadReason::HeadTooLarge { .. }
+                | HeadReason::FirstLineTooLong { .. }
+                | HeadReason::FieldLineTooLong { .. }
+                | HeadReason::TooManyFields { .. }
+                | HeadReason::TooManyEmptyLines
+                | HeadReason::UnsupportedVersion
+                | HeadReason::Http2Preface
+                | HeadReason::Nul
+                | HeadReason::BadTarget
+        )
+    }
+
     /// The status of the answer the client gets: 400, 414, 431, 501 or 505 for its own request, 502 for a
     /// server's response.
     pub fn status(&self) -> u16 {
@@ -39,25 +55,25 @@ impl HeadError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadReason {
     /// More than `max` bytes without the empty line that ends a head.
-    #[error("the message head is larger than {max} bytes")]
+    #[error("the message head is larger than {max} bytes (http_head_size_max)")]
     HeadTooLarge {
         /// The limit.
         max: usize,
     },
     /// The first line has more than `max` bytes.
-    #[error("the first line is longer than {max} bytes")]
+    #[error("the first line is longer than {max} bytes (http_line_max)")]
     FirstLineTooLong {
         /// The limit.
         max: usize,
     },
     /// A header line has more than `max` bytes.
-    #[error("a header line is longer than {max} bytes")]
+    #[error("a header line is longer than {max} bytes (http_line_max)")]
     FieldLineTooLong {
         /// The limit.
         max: usize,
     },
     /// More than `max` header lines.
-    #[error("more than {max} header lines")]
+    #[error("more than {max} header lines (http_headers_max)")]
     TooManyFields {
         /// The limit.
         max: usize,

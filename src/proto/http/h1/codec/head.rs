@@ -23,11 +23,14 @@ pub struct HeadLimits {
     /// Bytes of one line, without its end. As large as the head by default: single headers of 40 KB are real
     /// (Kerberos tickets, content security policies).
     pub line_len_max: usize,
+    /// A head that is refused may be written anew ([`mend_head`](super::mend_head)) and judged again. Parsing itself
+    /// is as strict as ever.
+    pub mends: bool,
 }
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { head_size_max: 64 * 1024, headers_max: 256, line_len_max: 64 * 1024 }
+        Self { head_size_max: 64 * 1024, headers_max: 256, line_len_max: 64 * 1024, mends: false }
     }
 }
 

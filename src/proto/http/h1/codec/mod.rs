@@ -13,6 +13,7 @@ mod fields;
 mod framing;
 mod head;
 mod line;
+mod mend;
 mod sniff;
 mod target;
 mod write;
@@ -25,6 +26,7 @@ pub use head::{
     FieldSpan, HeadLimits, HeadProgress, RequestFacts, RequestHead, ResponseHead, Span, head_end,
     parse_request_head, parse_response_head,
 };
+pub use mend::mend_head;
 pub use sniff::{Sniff, looks_like_http};
 pub use target::{TargetError, TargetForm, split_absolute, split_authority};
 pub use write::{WriteError, write_request_head, write_response_head, write_simple_response};

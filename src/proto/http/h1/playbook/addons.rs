@@ -15,6 +15,7 @@ fn teapot(flow: &mut HttpFlow) {
         trailers: None,
         timestamp_start: 0.0,
         timestamp_end: None,
+        stream: crate::flow::BodyStream::Auto,
     });
 }
 

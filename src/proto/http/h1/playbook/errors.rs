@@ -33,7 +33,7 @@ fn a_connection_that_nobody_answers_is_a_gateway_timeout() {
         .connect_hangs(ORIGIN)
         .passes(14_900)
         .passes(200)
-        .client_gets_page(504, "no answer within 15 s")
+        .client_gets_page(504, "no answer within 15 s (connect_timeout)")
         .client_sees_end()
         .play();
 }
@@ -62,7 +62,7 @@ fn a_head_that_does_not_come_to_its_end_is_a_request_timeout() {
     Playbook::transparent(ORIGIN)
         .client_sends("GET / HTTP/1.1\r\nHost:")
         .passes(60_100)
-        .client_gets_page(408, "head did not come in time")
+        .client_gets_page(408, "did not come within 60 s (http_head_timeout)")
         .client_sees_end()
         .no_flow()
         .play();
@@ -86,8 +86,74 @@ fn a_malformed_request_is_a_bad_request() {
             .client_sends(request)
             .client_gets_page(status, part)
             .client_sees_end()
+            .http_flow(move |flow| {
+                assert!(flow.meta.error.as_ref().unwrap().msg.contains(part), "{:?}", flow.meta.error);
+                assert_eq!(flow.request.method, request.split(' ').next().unwrap());
+            })
             .play();
     }
+}
+
+#[test]
+fn lines_of_a_head_have_limits_too() {
+    for (option, value, request, status) in [
+        ("http_headers_max", "16", format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(17)), 431),
+        ("http_line_max", "1k", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1024)), 414),
+        ("http_line_max", "1k", format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(1024)), 431),
+    ] {
+        Playbook::transparent(ORIGIN)
+            .option(option, value)
+            .client_sends(request)
+            .client_gets_page(status, option)
+            .client_sees_end()
+            .http_flow(move |flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains(option)))
+            .play();
+    }
+}
+
+#[test]
+fn a_flood_of_interim_responses_is_said_to_be_one() {
+    asked()
+        .server_sends("HTTP/1.1 102 Processing\r\n\r\n".repeat(101))
+        .server_sees_end()
+        .loosely()
+        .whatever_came()
+        .client_sees_end()
+        .http_flow(|flow| {
+            let said = &flow.meta.error.as_ref().unwrap().msg;
+            assert_eq!(said, "server sent more than 100 interim responses");
+        })
+        .play();
+}
+
+#[test]
+fn with_validation_off_what_has_one_meaning_is_written_anew_and_the_rest_refused() {
+    let lenient = || Playbook::transparent(ORIGIN).option("validate_inbound_headers", "false");
+    lenient()
+        .client_sends(
+            "POST /  HTTP/1.1\nHost : a\r\nContent-Length: 3\r\nTransfer-Encoding:\r\n chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n",
+        )
+        .connects(ORIGIN)
+        .server_gets(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        )
+        .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 02\r\n\r\nok")
+        .client_gets(OK)
+        .http_flow(|flow| assert_eq!(flow.request.headers.get("content-length"), None))
+        .client_sends("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        .client_gets_page(400, "more than one Host")
+        .client_sees_end()
+        .play();
+    lenient()
+        .client_sends(GET)
+        .connects(ORIGIN)
+        .server_gets(GET)
+        .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok")
+        .client_gets_page(502, "more than one Content-Length")
+        .client_sees_end()
+        .server_sees_end()
+        .play();
 }
 
 #[test]
@@ -154,6 +220,19 @@ fn a_collected_body_that_breaks_off_never_looks_whole() {
         .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
         .server_closes()
         .client_gets_page(502, "server: ")
+        .hook(Hook::Error)
+        .client_sees_end()
+        .play();
+}
+
+#[test]
+fn a_server_that_stalls_in_a_collected_body_is_a_gateway_timeout() {
+    asked()
+        .wants(crate::hooks::Hooks::of(&[Hook::Response, Hook::Error]))
+        .server_sends("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        .passes(600_100)
+        .server_sees_end()
+        .client_gets_page(504, "server: sends no more data for 600 s (tcp_timeout)")
         .hook(Hook::Error)
         .client_sees_end()
         .play();
@@ -237,6 +316,7 @@ fn a_client_that_stalls_in_its_upload_is_not_waited_for_for_ever() {
         .server_gets(head)
         .passes(600_100)
         .server_sees_end()
+        .client_gets_page(408, "no more data for 600 s (tcp_timeout)")
         .client_sees_end()
         .http_flow(|flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains("no more data")))
         .play();

@@ -92,6 +92,26 @@ fn a_get_on_a_kept_connection_that_is_reset_is_sent_again() {
 }
 
 #[test]
+fn a_get_is_not_sent_again_once_a_byte_of_an_answer_came() {
+    for (answer, part) in [
+        ("HTTP/1.1 2", "inside the response's head"),
+        ("HTTP/1.1 103 Early Hints\r\n\r\n", "after an interim response"),
+    ] {
+        one_exchange(Playbook::transparent(ORIGIN))
+            .client_sends(GET)
+            .server_gets(GET)
+            .server_sends(answer)
+            .loosely()
+            .server_closes()
+            .whatever_came()
+            .client_sees_end()
+            .flow(|_| {})
+            .http_flow(move |flow| assert!(flow.meta.error.as_ref().unwrap().msg.contains(part)))
+            .play();
+    }
+}
+
+#[test]
 fn a_post_is_never_sent_again() {
     one_exchange(Playbook::transparent(ORIGIN))
         .client_sends(post("pay"))
@@ -152,6 +172,23 @@ fn http_1_0_ends_with_its_exchange() {
         .client_gets(response)
         .server_closes()
         .client_sees_end()
+        .play();
+}
+
+#[test]
+fn http_1_0_goes_on_where_both_sides_keep_it_alive() {
+    let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let response = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    Playbook::transparent(ORIGIN)
+        .client_sends(request)
+        .connects(ORIGIN)
+        .server_gets(request)
+        .server_sends(response)
+        .client_gets(response)
+        .client_sends(format!("\r\n{request}"))
+        .server_gets(request)
+        .server_sends(response)
+        .client_gets(response)
         .play();
 }
 

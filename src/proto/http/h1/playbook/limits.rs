@@ -137,6 +137,7 @@ fn an_upload_too_long_to_be_collected_streams_on() {
     Playbook::transparent(ORIGIN)
         .only_as_written()
         .option("body_collect_max", "1k")
+        .option("flow_body_max", "1k")
         .client_sends(UPLOAD_HEAD)
         .client_sends(format!("401\r\n{first}\r\n"))
         .connects(ORIGIN)
@@ -144,8 +145,8 @@ fn an_upload_too_long_to_be_collected_streams_on() {
         .client_sends(format!("a\r\n{second}\r\n"))
         .server_gets(format!("a\r\n{second}\r\n"))
         .client_sends("0\r\nX-Sum: 1\r\n\r\n")
-        .server_gets("0\r\nX-Sum: 1\r\n\r\n")
         .hook(Hook::Request)
+        .server_gets("0\r\nX-Sum: 1\r\n\r\n")
         .server_sends(OK)
         .client_gets(OK)
         .http_flow(|flow| {
@@ -170,8 +171,8 @@ fn an_expecting_upload_too_long_to_be_collected_streams_on() {
         .connects(ORIGIN)
         .server_gets(format!("{UPLOAD_HEAD}401\r\n{first}\r\n"))
         .client_sends("0\r\n\r\n")
-        .server_gets("0\r\n\r\n")
         .hook(Hook::Request)
+        .server_gets("0\r\n\r\n")
         .server_sends(OK)
         .client_gets(OK)
         .play();
@@ -183,6 +184,7 @@ fn a_response_too_long_to_be_collected_streams_on() {
     Playbook::transparent(ORIGIN)
         .only_as_written()
         .option("body_collect_max", "1k")
+        .option("flow_body_max", "1k")
         .client_sends(GET)
         .connects(ORIGIN)
         .server_gets(GET)
@@ -192,8 +194,8 @@ fn a_response_too_long_to_be_collected_streams_on() {
         .server_sends(format!("a\r\n{second}\r\n"))
         .client_gets(format!("a\r\n{second}\r\n"))
         .server_sends("0\r\n\r\n")
-        .client_gets("0\r\n\r\n")
         .hook(Hook::Response)
+        .client_gets("0\r\n\r\n")
         .http_flow(|flow| {
             assert_eq!(flow.response.as_ref().unwrap().content, None);
             assert_eq!(flow.meta.noted("response_length"), Some(&MetaValue::Int(1035)));

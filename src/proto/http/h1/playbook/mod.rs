@@ -7,6 +7,7 @@ mod holds;
 mod keepalive;
 mod limits;
 mod proxying;
+mod streams;
 mod tunnels;
 
 const ORIGIN: &str = "93.184.216.34:80";

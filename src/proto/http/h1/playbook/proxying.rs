@@ -41,6 +41,24 @@ fn an_absolute_url_says_the_host_whatever_the_host_header_says() {
 }
 
 #[test]
+fn fields_for_this_hop_end_at_a_proxy_and_pass_one_that_nobody_sees() {
+    let fields =
+        "Host: example.com\r\nConnection: keep-alive, X-Hop, TE\r\nX-Hop: 1\r\nTE: trailers\r\nX-End: 2\r\n";
+    Playbook::regular()
+        .client_sends(format!("GET http://example.com/ HTTP/1.1\r\n{fields}\r\n"))
+        .connects(ORIGIN)
+        .server_gets(
+            "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: keep-alive, TE\r\nTE: trailers\r\nX-End: 2\r\n\r\n",
+        )
+        .play();
+    Playbook::transparent(ORIGIN)
+        .client_sends(format!("GET / HTTP/1.1\r\n{fields}\r\n"))
+        .connects(ORIGIN)
+        .server_gets(format!("GET / HTTP/1.1\r\n{fields}\r\n"))
+        .play();
+}
+
+#[test]
 fn a_path_with_a_host_is_enough_for_a_proxy() {
     Playbook::regular()
         .client_sends(GET)

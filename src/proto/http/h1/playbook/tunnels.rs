@@ -31,6 +31,68 @@ fn a_tunnel_carries_http() {
 }
 
 #[test]
+fn a_lazy_tunnel_is_answered_before_its_server_is_needed() {
+    let lazy = || Playbook::regular().option("connection_strategy", "lazy").client_sends(CONNECT);
+    lazy()
+        .client_gets(ESTABLISHED)
+        .client_sends(GET)
+        .connects(ORIGIN)
+        .server_gets(GET)
+        .server_sends(OK)
+        .client_gets(OK)
+        .play();
+    lazy()
+        .client_gets(ESTABLISHED)
+        .passes(1_000)
+        .client_sends("\x00\x01binary")
+        .connects(ORIGIN)
+        .server_gets("\x00\x01binary")
+        .server_sends("\x02answer")
+        .client_gets("\x02answer")
+        .play();
+    lazy()
+        .client_gets(ESTABLISHED)
+        .client_sends(GET)
+        .connect_fails(ORIGIN, ErrorKind::ConnectionRefused)
+        .client_gets_page(502, "connection refused")
+        .client_sees_end()
+        .play();
+}
+
+#[test]
+fn a_tunnel_in_a_tunnel_belongs_to_the_proxy_behind_us() {
+    let inner = "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test:443\r\n\r\n";
+    let tunnel = || {
+        Playbook::regular()
+            .client_sends(CONNECT)
+            .connects(ORIGIN)
+            .client_gets(ESTABLISHED)
+            .client_sends(inner)
+            .server_gets(inner)
+    };
+    tunnel()
+        .server_sends("HTTP/1.1 200 OK\r\n\r\n")
+        .client_gets("HTTP/1.1 200 OK\r\n\r\n")
+        .client_sends("\x16not ours")
+        .server_gets("\x16not ours")
+        .server_sends("nor this")
+        .client_gets("nor this")
+        .client_closes()
+        .server_sees_end()
+        .server_closes()
+        .client_sees_end()
+        .http_flow(|flow| assert_eq!(flow.request.method, "CONNECT"))
+        .tcp_flow(|flow| assert_eq!(flow.messages.len().min(2), 2))
+        .play();
+    tunnel()
+        .server_sends("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        .client_gets("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        .client_sends(GET)
+        .server_gets(GET)
+        .play();
+}
+
+#[test]
 fn a_tunnel_carries_what_nobody_knows() {
     Playbook::regular()
         .client_sends(CONNECT)
@@ -87,6 +149,7 @@ fn an_addon_may_refuse_a_tunnel() {
                 trailers: None,
                 timestamp_start: 0.0,
                 timestamp_end: None,
+                stream: crate::flow::BodyStream::Auto,
             });
         })
         .client_sends(CONNECT)
@@ -112,6 +175,30 @@ fn a_tunnel_needs_a_port() {
         .client_sends("CONNECT example.com HTTP/1.1\r\nHost: example.com\r\n\r\n")
         .client_gets_page(400, "")
         .client_sees_end()
+        .play();
+}
+
+#[test]
+fn an_unknown_protocol_that_is_switched_to_is_raw_with_a_flow_of_its_own() {
+    let request =
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: teleport/2\r\nConnection: keep-alive, Upgrade\r\n\r\n";
+    let switched = "HTTP/1.1 101 Beam\r\nUpgrade: teleport/2\r\nConnection: upgrade\r\n\r\n";
+    Playbook::transparent(ORIGIN)
+        .client_sends(request)
+        .connects(ORIGIN)
+        .server_gets(request)
+        .server_sends(switched)
+        .client_gets(switched)
+        .client_sends("up")
+        .server_gets("up")
+        .client_closes()
+        .server_sees_end()
+        .server_sends("down")
+        .client_gets("down")
+        .server_closes()
+        .client_sees_end()
+        .http_flow(|flow| assert_eq!(flow.response.as_ref().unwrap().status_code, 101))
+        .tcp_flow(|flow| assert_eq!(flow.messages.iter().map(|m| m.content.len()).sum::<usize>(), 6))
         .play();
 }
 

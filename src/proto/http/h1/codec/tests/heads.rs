@@ -360,7 +360,7 @@ fn a_connect_request_has_no_body() {
 
 #[test]
 fn heads_have_limits() {
-    let limits = HeadLimits { head_size_max: 100, headers_max: 3, line_len_max: 40 };
+    let limits = HeadLimits { head_size_max: 100, headers_max: 3, line_len_max: 40, mends: false };
     let verdict = |bytes: &str| match request_with(bytes.as_bytes(), &limits) {
         Ok(parsed) => Ok(matches!(parsed, Parsed::Done { .. })),
         Err(error) => Err((error.reason, error.status())),
@@ -420,7 +420,8 @@ fn more_fields_than_usual_are_read_up_to_the_limit() {
 
 #[test]
 fn a_head_that_trickles_in_is_not_searched_again_and_again() {
-    let limits = HeadLimits { head_size_max: 1 << 20, headers_max: 200_000, line_len_max: 1 << 20 };
+    let limits =
+        HeadLimits { head_size_max: 1 << 20, headers_max: 200_000, line_len_max: 1 << 20, mends: false };
     let bytes = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(80_000));
     let (mut head, mut progress) = (RequestHead::default(), HeadProgress::default());
     for end in 0..bytes.len() {

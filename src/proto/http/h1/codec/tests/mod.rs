@@ -2,6 +2,7 @@
 
 mod bodies;
 mod heads;
+mod mending;
 mod writing;
 
 use super::*;
