@@ -165,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_frees_what_nobody_uses_when_it_is_told_to() {
+        let pool = BlockPool::new(8, 8);
+        let held: Vec<_> = (0..8).map(|_| pool.take().expect("room")).collect();
+        drop(held);
+        pool.shed(3);
+        assert_eq!(pool.idle(), 3);
+        pool.shed(5);
+        assert_eq!(pool.idle(), 3);
+        assert!(pool.take().is_some());
+    }
+
+    #[test]
     fn consuming_moves_the_front() {
         let mut buffer = Buffer::copied(b"abcdef");
         buffer.consume(2);

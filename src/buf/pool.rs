@@ -135,6 +135,13 @@ impl BlockPool {
         self.starved.get()
     }
 
+    /// Frees unused blocks but for `keep` of them.
+    pub fn shed(&self, keep: usize) {
+        let mut idle = self.idle.borrow_mut();
+        idle.truncate(keep);
+        idle.shrink_to(keep);
+    }
+
     /// Much is out: holders should keep less.
     pub fn under_pressure(&self) -> bool {
         self.in_use.get() > (self.blocks_max / 4).min(PRESSED_FROM)

@@ -33,6 +33,8 @@ pub(crate) enum ToWorker {
     },
     /// Ask clients to come back on a new connection, and go on serving those that do not.
     Announce,
+    /// Much has ended: free what is kept for more of it.
+    Shed,
     /// Are you there?
     Ping(tokio::sync::oneshot::Sender<()>),
     /// End sessions: of one client connection, or all.

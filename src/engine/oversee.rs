@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::control::{self, Asked, Control, SocketFile};
 use super::heart::{BEAT, Heart};
-use super::slack::Slack;
+use super::slack::{Relief, Slack};
 use super::start::EngineError;
 use super::upgrade::{Inheritance, Listener, Program, Successor};
 use super::{ToWorker, metrics_http};
@@ -237,8 +237,14 @@ impl Overseer {
                     }
                     self.control.gauge.pulse.look();
                     care.heart.beat(&self.control.workers).await;
-                    if care.slack.is_worth_it(self.open_total.load(Ordering::Relaxed)) {
-                        process::give_back_memory();
+                    match care.slack.look(self.open_total.load(Ordering::Relaxed)) {
+                        Relief::Nothing => {}
+                        Relief::GiveBack => process::give_back_memory(),
+                        Relief::Shed => {
+                            for worker in &self.control.workers {
+                                let _ = worker.try_send(ToWorker::Shed);
+                            }
+                        }
                     }
                 }
                 _ = care.hangup.recv() => tracing::info!("SIGHUP: nothing in this configuration is reloadable yet"),

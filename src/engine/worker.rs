@@ -166,6 +166,7 @@ async fn serve(plan: Plan, ring: Ring) {
                 worker.set_accepting(on).await;
                 let _ = done.send(());
             }
+            ToWorker::Shed => worker.ring.shed(),
             ToWorker::Announce => worker.services.draining.announce(),
             ToWorker::Kill { id, done } => drop(done.send(worker.kill(id))),
             ToWorker::Drain { within_ms } => {

@@ -45,6 +45,7 @@ pub(super) fn bind(addr: SocketAddr, transparent: bool) -> io::Result<OwnedFd> {
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
+    limit_unsent(&socket)?;
     if transparent {
         set_transparent(&socket, addr)?;
     }
@@ -101,6 +102,7 @@ pub(super) fn upstream_socket(addr: SocketAddr, options: ConnectOptions) -> io::
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
+    limit_unsent(&socket)?;
     if let Some(mark) = options.mark {
         socket.set_mark(mark)?;
     }
@@ -145,6 +147,15 @@ fn set_bind_address_no_port(fd: BorrowedFd<'_>) -> io::Result<()> {
         libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const on).cast(), len)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bytes that may wait in the kernel's queue of a connection before they are sent: what a stalled peer makes the
+/// kernel keep beyond what is on its way to it. Without a limit that queue grows to megabytes (`tcp_wmem`).
+const NOTSENT_MAX: u32 = 256 * 1024;
+
+/// Limits what the kernel keeps unsent. Accepted connections have it from their listener.
+fn limit_unsent(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_notsent_lowat(NOTSENT_MAX)
 }
 
 fn keepalive() -> TcpKeepalive {

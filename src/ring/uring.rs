@@ -30,6 +30,9 @@ const NOBODY: u64 = u64::MAX;
 /// `user_data` of the tick.
 const TICKED: u64 = u64::MAX - 1;
 
+/// Unused buffers that stay when the rest is given back.
+const SHED_KEEPS: usize = 32;
+
 /// How a ring is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct RingOptions {
@@ -148,6 +151,12 @@ impl Ring {
             ticking: Cell::new(false),
             woken: Cell::new(false),
         })))
+    }
+
+    /// Frees unused buffers but for a few.
+    pub fn shed(&self) {
+        self.0.pool.shed(SHED_KEEPS);
+        self.0.bulk.shed(0);
     }
 
     /// The worker's pool of buffers.

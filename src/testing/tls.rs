@@ -143,7 +143,7 @@ pub(super) fn setup(trusts_origin: bool) -> TlsSetup {
     let mut setups = SETUPS.lock().expect("no play panicked here");
     let held = &mut setups[usize::from(trusts_origin)];
     if let Some(setup) = held {
-        return setup.clone();
+        return setup.apart();
     }
     let mut typed = Typed::default();
     let file = std::env::temp_dir().join(format!("ringtap-playbook-{}.pem", std::process::id()));

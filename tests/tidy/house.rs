@@ -127,6 +127,10 @@ pub(crate) const LOCKS: &[Exception] = &[
     except("src/engine/flows.rs", "the flow store, filled by the flows thread; no worker touches it"),
     except("src/engine/control.rs", "the flow store, read by the control thread; no worker touches it"),
     except(
+        "src/proto/tls/config.rs",
+        "sessions with servers, which all workers resume: once per worker and server",
+    ),
+    except(
         "src/proto/tls/verified.rs",
         "chains that were verified: at most twice per handshake with a server",
     ),

@@ -2,13 +2,13 @@
 //!
 //! Towards clients: one per leaf and ALPN answer, all with the same ticket keys. Towards servers: one per
 //! (address, name, ALPN offer), each with its own session store, so that a session is only ever resumed where
-//! it was made; the verifier is shared.
+//! it was made. All workers use the same one: what one of them has agreed on with a server, the others resume.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
@@ -52,11 +52,19 @@ pub struct TlsSetup {
     provider: Arc<CryptoProvider>,
     verifier: Arc<dyn ServerCertVerifier>,
     ticketer: Arc<dyn ProducesTickets>,
+    /// One configuration, with one session store, for each server.
+    clients: Arc<Mutex<Fifo<ClientKey, Arc<ClientConfig>>>>,
     /// The record layer is to be ours once the handshake is done.
     in_place: bool,
 }
 
 impl TlsSetup {
+    /// The same, with nothing agreed on with any server yet.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn apart(&self) -> Self {
+        Self { clients: Arc::default(), ..self.clone() }
+    }
+
     /// Loads the trust store and makes ticket keys.
     ///
     /// # Errors
@@ -65,7 +73,13 @@ impl TlsSetup {
         let provider = Arc::new(preferred(aws_lc_rs::default_provider()));
         let verifier = verify::verifier(&provider, config.trusted_ca.as_deref(), config.ssl_insecure)?;
         let ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self { provider, verifier, ticketer, in_place: config.tls_inplace_records })
+        Ok(Self {
+            provider,
+            verifier,
+            ticketer,
+            clients: Arc::default(),
+            in_place: config.tls_inplace_records,
+        })
     }
 }
 
@@ -140,17 +154,30 @@ impl TlsContexts {
         if let Some(config) = self.clients.borrow().get(&key) {
             return Ok(config.clone());
         }
-        let builder = ClientConfig::builder_with_provider(self.setup.provider.clone());
+        let config = self.setup.for_server(key.clone())?;
+        self.clients.borrow_mut().put(key, config.clone());
+        Ok(config)
+    }
+}
+
+impl TlsSetup {
+    /// The configuration that all workers use towards a server. Each asks once and then knows it.
+    fn for_server(&self, key: ClientKey) -> Result<Arc<ClientConfig>, TlsSetupError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = clients.get(&key) {
+            return Ok(config.clone());
+        }
+        let builder = ClientConfig::builder_with_provider(self.provider.clone());
         let mut config = builder
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(self.setup.verifier.clone())
+            .with_custom_certificate_verifier(self.verifier.clone())
             .with_no_client_auth();
-        config.alpn_protocols = alpn_offers.to_vec();
-        config.enable_secret_extraction = self.setup.in_place;
+        config.alpn_protocols = key.2.clone();
+        config.enable_secret_extraction = self.in_place;
         config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX)));
         let config = Arc::new(config);
-        self.clients.borrow_mut().put(key, config.clone());
+        clients.put(key, config.clone());
         Ok(config)
     }
 }
@@ -197,6 +224,25 @@ impl<K: Clone + Eq + std::hash::Hash, V> Fifo<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_share_what_was_agreed_on_with_a_server_and_nothing_else() {
+        let mut typed = crate::config::Typed::default();
+        typed.set("ssl_insecure", crate::config::Source::CommandLine).expect("an option");
+        let setup = TlsSetup::new(&Config::of(&typed).expect("options fit")).expect("a setup");
+        let [one, other] = [TlsContexts::new(setup.clone()), TlsContexts::new(setup)];
+        let addr: SocketAddr = "192.0.2.1:443".parse().expect("an address");
+        let offers = [b"http/1.1".to_vec()];
+        let made = one.for_server(addr, "example.com", &offers).expect("a configuration");
+        let same = |addr: &str, name, offers: &[Vec<u8>]| {
+            let addr = addr.parse().expect("an address");
+            Arc::ptr_eq(&made, &other.for_server(addr, name, offers).expect("a configuration"))
+        };
+        assert!(same("192.0.2.1:443", "example.com", &offers));
+        assert!(!same("192.0.2.2:443", "example.com", &offers));
+        assert!(!same("192.0.2.1:443", "example.org", &offers));
+        assert!(!same("192.0.2.1:443", "example.com", &[]));
+    }
 
     #[test]
     fn the_oldest_of_too_many_contexts_is_forgotten() {
