@@ -33,6 +33,8 @@ pub struct Config {
     pub trusted_ca: Option<PathBuf>,
     /// TLS 1.3 records are ours once the handshake is done, not rustls'.
     pub tls_inplace_records: bool,
+    /// Bytes that the kernel may hold of one server's data, unread.
+    pub socket_receive_max: Option<usize>,
     /// When servers are connected to.
     pub strategy: Strategy,
     /// The names in servers' certificates are mirrored.
@@ -200,10 +202,7 @@ impl Config {
             server: typed.flag("server"),
             listen_host: listen_host(typed)?,
             listen_port: u16::try_from(typed.number("listen_port")).unwrap_or(8080),
-            workers: match typed.number("workers") {
-                0 => Workers::All,
-                n => Workers::Count(usize::try_from(n).unwrap_or(1)),
-            },
+            workers: workers(typed),
             control_socket,
             metrics_addr: metrics_addr(typed)?,
             ssl_insecure: typed.flag("ssl_insecure"),
@@ -214,6 +213,7 @@ impl Config {
                 false => Strategy::Eager,
             },
             upstream_cert: typed.flag("upstream_cert"),
+            socket_receive_max: Some(size("socket_receive_max")).filter(|bytes| *bytes > 0),
             allow_clients: match typed.source("allow_clients") {
                 Source::Default => None,
                 _ => Some(ranges(typed, "allow_clients")?),
@@ -317,6 +317,13 @@ fn listen_host(typed: &Typed) -> Result<Option<IpAddr>, ConfigError> {
                 "option 'listen_host': '{text}' is no address of this machine"
             ))),
         },
+    }
+}
+
+fn workers(typed: &Typed) -> Workers {
+    match typed.number("workers") {
+        0 => Workers::All,
+        n => Workers::Count(usize::try_from(n).unwrap_or(1)),
     }
 }
 

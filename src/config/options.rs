@@ -137,6 +137,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Bytes of one line of a head: 414, 431 or 502 above; default as much as the whole head may have."),
     opt("connections_max", Shape::Int(0, 10_000_000), "0",
         "Client connections at once; more are closed and counted. 0: what the limit of open files allows."),
+    opt("socket_receive_max", Shape::Size, "2m",
+        "Bytes that the kernel may hold of one server's data while its client takes none. A connection moves this much in each round trip: more is faster over long distances, less takes less memory. Needs CAP_NET_ADMIN; 0, or without it: what net.ipv4.tcp_rmem allows."),
     opt("connect_timeout", SECONDS, "15",
         "Seconds to reach a server: 504 after that."),
     opt("tls_handshake_timeout", SECONDS, "20",

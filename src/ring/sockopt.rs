@@ -103,6 +103,9 @@ pub(super) fn upstream_socket(addr: SocketAddr, options: ConnectOptions) -> io::
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     limit_unsent(&socket)?;
+    if let Some(bytes) = options.receive_max {
+        limit_received(&socket, bytes)?;
+    }
     if let Some(mark) = options.mark {
         socket.set_mark(mark)?;
     }
@@ -156,6 +159,18 @@ const NOTSENT_MAX: u32 = 256 * 1024;
 /// Limits what the kernel keeps unsent. Accepted connections have it from their listener.
 fn limit_unsent(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(NOTSENT_MAX)
+}
+
+/// Limits what the kernel keeps received and not read: for a transfer whose other side has stalled. Beyond `rmem_max`
+/// that needs `CAP_NET_ADMIN`; without it the kernel's own limits stay, which are wider but fast.
+fn limit_received(socket: &Socket, bytes: usize) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+    // the kernel doubles it for its own bookkeeping
+    let half = bytes / 2;
+    match setsockopt(socket, RcvBufForce, &half) {
+        Err(nix::errno::Errno::EPERM) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn keepalive() -> TcpKeepalive {

@@ -105,6 +105,8 @@ struct Message {
 pub struct ConnectOptions {
     /// `SO_MARK` of our upstream sockets, so that rules leave them alone.
     pub mark: Option<u32>,
+    /// The most the kernel keeps of what was received and not read, in bytes; `None`: what `tcp_rmem` allows.
+    pub receive_max: Option<usize>,
     /// Our own address on the connection.
     pub bind: Option<SocketAddr>,
 }
