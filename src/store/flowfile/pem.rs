@@ -1,12 +1,39 @@
 //! Certificates as PEM (RFC 7468): 64 columns, a newline at the end, as OpenSSL writes them.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const BYTES_PER_LINE: usize = 48;
 
-/// Appends a certificate's PEM text. Every recorded flow inside TLS has several: a line at a time, without branches.
+/// Certificates whose text is remembered, and the longest of them in bytes: flows of one server follow each other.
+const REMEMBERED_MAX: usize = 16;
+const REMEMBERED_LEN_MAX: usize = 8 * 1024;
+
+thread_local! {
+    static REMEMBERED: RefCell<VecDeque<(Box<[u8]>, Box<[u8]>)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Appends a certificate's PEM text. Every recorded flow inside TLS has several, most often those of the flow before.
 pub(super) fn append(der: &[u8], out: &mut Vec<u8>) {
+    REMEMBERED.with_borrow_mut(|remembered| {
+        if let Some((_, text)) = remembered.iter().find(|(known, _)| **known == *der) {
+            out.extend_from_slice(text);
+            return;
+        }
+        let start = out.len();
+        append_anew(der, out);
+        if der.len() <= REMEMBERED_LEN_MAX {
+            remembered.truncate(REMEMBERED_MAX - 1);
+            remembered.push_front((der.into(), out[start..].into()));
+        }
+    });
+}
+
+/// A line at a time, without branches.
+fn append_anew(der: &[u8], out: &mut Vec<u8>) {
     out.reserve(der.len() / 3 * 4 + der.len() / BYTES_PER_LINE + 64);
     out.extend_from_slice(BEGIN.as_bytes());
     out.push(b'\n');
@@ -107,6 +134,21 @@ mod tests {
             assert!(pem.lines().all(|line| line.len() <= 64));
             assert_eq!(decode(pem.as_bytes()).as_deref(), Some(&der[..]));
         }
+    }
+
+    #[test]
+    fn a_certificate_is_written_alike_every_time_and_no_more_are_remembered_than_allowed() {
+        let certificate = |n: u8| vec![n; 100];
+        let first: Vec<String> = (0..40).map(|n| encode(&certificate(n))).collect();
+        for n in [0, 39, 39, 20, 0] {
+            assert_eq!(encode(&certificate(n)), first[usize::from(n)]);
+        }
+        REMEMBERED.with_borrow(|remembered| assert_eq!(remembered.len(), REMEMBERED_MAX));
+        let long = vec![1; REMEMBERED_LEN_MAX + 1];
+        assert_eq!(decode(encode(&long).as_bytes()), Some(long));
+        REMEMBERED.with_borrow(|remembered| {
+            assert!(remembered.iter().all(|(der, _)| der.len() <= REMEMBERED_LEN_MAX));
+        });
     }
 
     #[test]
