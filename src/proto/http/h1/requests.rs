@@ -96,7 +96,8 @@ pub(super) async fn await_head(session: &Session, talk: &mut Talk) -> Result<usi
         Err(NoHead::Slow) => {
             let seconds = timeouts.head_ms / 1000;
             let reason = format!("the request's head did not come within {seconds} s (http_head_timeout)");
-            Err(Refusal { status: 408, reason }.answer(session).await)
+            let refusal = Refusal { status: 408, reason };
+            Err(refuse(session, refused(session, talk.client.peek()), refusal).await)
         }
         Err(_) => Err(After::Close),
     }

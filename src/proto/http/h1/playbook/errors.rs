@@ -64,7 +64,11 @@ fn a_head_that_does_not_come_to_its_end_is_a_request_timeout() {
         .passes(60_100)
         .client_gets_page(408, "did not come within 60 s (http_head_timeout)")
         .client_sees_end()
-        .no_flow()
+        .http_flow(|flow| {
+            assert_eq!(&flow.request.method[..], b"GET");
+            let error = flow.meta.error.as_ref().map(|error| error.msg.as_str());
+            assert!(error.is_some_and(|said| said.contains("http_head_timeout")), "{error:?}");
+        })
         .play();
 }
 
