@@ -46,11 +46,7 @@ pub(super) fn worker(report: &WorkerReport) -> String {
         value("server_connections"),
         value("server_connect_errors")
     );
-    let [from_clients, to_clients, from_servers, to_servers] = report.bytes.map(size);
-    let _ = write!(
-        text,
-        "\n  bytes: {from_clients} from clients, {to_clients} to them; {from_servers} from servers, {to_servers} to them"
-    );
+    traffic(report, &mut text);
     for pool in &report.pools {
         let _ = write!(
             text,
@@ -75,6 +71,17 @@ pub(super) fn worker(report: &WorkerReport) -> String {
         let _ = write!(text, "\n  session {}  {}  {}", session.id, session.client, session.mode);
     }
     text
+}
+
+fn traffic(report: &WorkerReport, text: &mut String) {
+    let [from_clients, to_clients, from_servers, to_servers] = report.bytes.map(size);
+    let _ = write!(
+        text,
+        "\n  bytes: {from_clients} from clients, {to_clients} to them; {from_servers} from servers, {to_servers} to them"
+    );
+    if report.spliced_bytes > 0 {
+        let _ = write!(text, "; {} moved by the kernel alone", size(report.spliced_bytes));
+    }
 }
 
 /// Counters that are shown if there is something to count.

@@ -37,6 +37,8 @@ pub struct Config {
     pub socket_receive_max: Option<usize>,
     /// When servers are connected to.
     pub strategy: Strategy,
+    /// When the kernel moves raw conversations' bytes by itself.
+    pub tcp_splice: Splice,
     /// The names in servers' certificates are mirrored.
     pub upstream_cert: bool,
     /// Client ranges of explicit modes; `None`: loopback and on-link networks.
@@ -123,6 +125,27 @@ pub enum Strategy {
     Eager,
     /// When a request needs it.
     Lazy,
+}
+
+/// When the kernel moves a conversation's bytes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Splice {
+    /// Where both peers are on this machine.
+    Auto,
+    /// Wherever the peers are.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Splice {
+    fn of(typed: &Typed) -> Self {
+        match typed.text("tcp_splice").as_deref() {
+            Some("on") => Self::On,
+            Some("off") => Self::Off,
+            _ => Self::Auto,
+        }
+    }
 }
 
 /// What is logged to standard error.
@@ -212,6 +235,7 @@ impl Config {
                 true => Strategy::Lazy,
                 false => Strategy::Eager,
             },
+            tcp_splice: Splice::of(typed),
             upstream_cert: typed.flag("upstream_cert"),
             socket_receive_max: Some(size("socket_receive_max")).filter(|bytes| *bytes > 0),
             allow_clients: match typed.source("allow_clients") {

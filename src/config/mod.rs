@@ -9,7 +9,7 @@ mod typed;
 mod units;
 
 pub use cidr::Cidr;
-pub use meaning::{Config, LogLevel, Strategy, Timeouts, Workers};
+pub use meaning::{Config, LogLevel, Splice, Strategy, Timeouts, Workers};
 pub use mode::{ModeSpec, ReverseScheme, Target};
 pub use options::{OPTIONS, OptionSpec, Shape, find, hint_for_unknown};
 pub use typed::{Source, Typed};

@@ -153,6 +153,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Seconds to wait for a response's head: 504 after that."),
     opt("tcp_timeout", SECONDS, "600",
         "Seconds without a byte in either direction after which a conversation is closed."),
+    opt("tcp_splice", Shape::Choice(&["auto", "on", "off"]), "auto",
+        "Let the kernel move the bytes of long raw conversations that nobody records or listens to: auto, where client and server are both on this machine; on, over any interface, which is worth a measurement first; off, copy always."),
     opt("drain_timeout", Shape::Int(0, 3600), "10",
         "Seconds that exchanges under way may still take at shutdown."),
     opt("hook_timeout", SECONDS, "60",

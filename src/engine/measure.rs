@@ -170,6 +170,7 @@ fn shard(report: &WorkerReport, exposition: &mut Exposition) {
         ("ringtap_ring_sq_full_total", report.ring_sq_full as f64),
         ("ringtap_ring_cq_overflows_total", report.ring_overflows as f64),
         ("ringtap_ring_enobufs_total", report.ring_enobufs as f64),
+        ("ringtap_spliced_bytes_total", report.spliced_bytes as f64),
     ] {
         exposition.add(Sample::with(metric, &shard, value));
     }

@@ -73,6 +73,9 @@ pub struct WorkerReport {
     pub ring_sq_full: u64,
     /// Receives that found no buffer.
     pub ring_enobufs: u64,
+    /// Bytes moved between connections without being copied.
+    #[serde(default)]
+    pub spliced_bytes: u64,
     /// The answer is of now, not an older one.
     pub up: bool,
     /// Time in which the worker did not wait.

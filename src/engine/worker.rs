@@ -315,6 +315,7 @@ impl Worker {
             ring_overflows: facts.cq_overflows.get(),
             ring_sq_full: facts.sq_full.get(),
             ring_enobufs: facts.enobufs.get(),
+            spliced_bytes: facts.spliced.get(),
             up: true,
             busy_seconds: 0.0,
             busy_ratio: 0.0,

@@ -15,6 +15,7 @@ pub mod sockopt;
 #[cfg(test)]
 mod faults;
 mod listener;
+mod pipes;
 mod provided;
 mod tcp;
 mod uring;

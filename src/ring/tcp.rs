@@ -8,6 +8,8 @@
 //! A slow reader thus costs at most [`RECV_QUEUE_MAX`]; a fast sender finds big buffers.
 #![expect(unsafe_code, reason = "receive and send take pointers to buffers")]
 
+mod splice;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -57,6 +59,8 @@ pub(super) struct Socket {
     closed: Cell<bool>,
     /// Closing resets: a FIN before that would look like a proper end.
     resets: Cell<bool>,
+    /// Another connection's bytes are moved here: it is non-blocking.
+    spliced_into: Cell<bool>,
     recv: RefCell<Recv>,
     send: RefCell<Send>,
 }
@@ -120,6 +124,7 @@ impl TcpStream {
             accepted,
             closed: Cell::new(false),
             resets: Cell::new(false),
+            spliced_into: Cell::new(false),
             recv: RefCell::default(),
             send: RefCell::default(),
         };
@@ -363,7 +368,9 @@ impl Socket {
                     add(&ring.facts.enobufs, 1);
                     recv.starved = true;
                 }
-                Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
+                // a kernel that will not wait for a non-blocking socket: it is polled
+                Some(libc::EAGAIN) => recv.starved = true,
+                Some(libc::ECANCELED | libc::EINTR) => {}
                 errno => recv.end = Some(End::Error(errno.unwrap_or(libc::EIO))),
             },
         }
@@ -379,7 +386,10 @@ impl Socket {
     /// connection that ended properly in one direction is still connected while we send.
     fn end_of_stream(&self) -> End {
         let send = self.send.borrow();
-        let sends = send.in_flight.is_some() || !send.queue.is_empty() || send.error.is_some();
+        let sends = send.in_flight.is_some()
+            || !send.queue.is_empty()
+            || send.error.is_some()
+            || self.spliced_into.get();
         if sends && SockRef::from(&self.fd).peer_addr().is_err() {
             return End::Error(libc::ECONNRESET);
         }

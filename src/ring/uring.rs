@@ -11,6 +11,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use slab::Slab;
 
 use super::listener::Listening;
+use super::pipes::Pipes;
 use super::provided::Provided;
 use super::tcp::{Connecting, Socket};
 use crate::buf::BlockPool;
@@ -62,6 +63,8 @@ pub struct Facts {
     pub sq_full: Cell<u64>,
     /// Receives that found no buffer.
     pub enobufs: Cell<u64>,
+    /// Bytes moved from one connection to another without being copied.
+    pub spliced: Cell<u64>,
     /// Bytes on connections with clients.
     pub client: Traffic,
     /// Bytes on connections with servers.
@@ -99,6 +102,7 @@ pub(super) struct Inner {
     pub(super) provided: RefCell<Provided>,
     pub(super) pool: Rc<BlockPool>,
     pub(super) bulk: Rc<BlockPool>,
+    pub(super) pipes: Rc<Pipes>,
     /// Entries pushed since the last turn.
     queued: Cell<u32>,
     driver: RefCell<Option<Waker>>,
@@ -119,6 +123,7 @@ pub(super) enum Op {
     Recv(Rc<Socket>),
     Poll(Rc<Socket>),
     Send(Rc<Socket>),
+    Room(Rc<Socket>),
     Connect(Rc<Connecting>),
     Accept(Rc<Listening>),
 }
@@ -143,6 +148,7 @@ impl Ring {
             provided: RefCell::new(provided),
             pool,
             bulk: BlockPool::sized(BULK_SIZE, BULK_MAX, BULK_IDLE_MAX),
+            pipes: Rc::default(),
             queued: Cell::new(0),
             driver: RefCell::default(),
             scratch: RefCell::default(),
@@ -345,6 +351,7 @@ impl Inner {
                 socket.received(self, result, buffer, more);
             }
             Some(Op::Poll(socket)) => socket.polled(result),
+            Some(Op::Room(socket)) => socket.has_room(self),
             // most often nobody waits for it
             Some(Op::Send(socket)) => {
                 if !socket.sent(self, result) {

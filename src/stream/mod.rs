@@ -253,6 +253,34 @@ impl Stream {
         poll_fn(|cx| self.poll_queue(Some(0), cx)).await
     }
 
+    /// Whether what comes next can be moved to `to` without being read: both are plain sockets, bytes come faster than
+    /// they are read, and none of them is held here.
+    pub fn can_splice_to(&self, to: &Stream) -> bool {
+        match (&self.kind, &to.kind) {
+            (Kind::Tcp(from), Kind::Tcp(_)) => self.ahead.borrow().is_empty() && from.can_splice(),
+            _ => false,
+        }
+    }
+
+    /// Whether the peer is on this machine, over a plain socket.
+    pub fn peer_is_here(&self) -> bool {
+        matches!(&self.kind, Kind::Tcp(tcp) if tcp.peer_is_here())
+    }
+
+    /// Moves what comes to another stream, as long as that can be done and is worth it; reading goes on after that.
+    /// See [`TcpStream::splice_to`].
+    ///
+    /// # Errors
+    /// The other connection's error.
+    pub async fn splice_to(&self, to: &Stream, moved: impl Fn()) -> io::Result<()> {
+        match (&self.kind, &to.kind) {
+            (Kind::Tcp(from), Kind::Tcp(to)) if self.ahead.borrow().is_empty() => {
+                from.splice_to(to, moved).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn poll_queue(&self, limit: Option<usize>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.kind {
             Kind::Tcp(tcp) => tcp.poll_queue_below(limit.unwrap_or_else(|| tcp.queue_max()), cx),

@@ -100,6 +100,8 @@ pub const METRICS: &[Metric] = &[
         "Turns in which the kernel kept completions aside because their queue was full."),
     counter("ringtap_ring_enobufs_total", "receives", &["shard"],
         "Receives that found no buffer lent to the kernel; they are repeated with another kind of buffer."),
+    counter("ringtap_spliced_bytes_total", "bytes", &["shard"],
+        "Bytes of raw conversations that the kernel moved by itself (tcp_splice)."),
     gauge("ringtap_pool_buffers_in_use", "buffers", &["shard", "pool"],
         "Buffers out of the pool, those lent to the kernel included: 'small' of 18 KB, 'bulk' of 256 KB."),
     gauge("ringtap_pool_buffers_idle", "buffers", &["shard", "pool"],

@@ -16,6 +16,7 @@ mod errors;
 mod limits;
 mod load;
 mod metrics;
+mod moved;
 mod raw_tcp;
 mod recording;
 mod refusals;

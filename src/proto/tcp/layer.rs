@@ -1,7 +1,7 @@
 //! Bytes in both directions until both sides have ended: half-close is kept, messages are shown to whoever
 //! wants them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use crate::buf::Chunk;
+use crate::config::Splice;
 use crate::flow::{Flow, FlowMeta, Layer, TcpFlow, TcpMessage};
 use crate::hooks::{Hook, Hooks, Subject};
 use crate::proto::budget::Charge;
@@ -97,8 +98,10 @@ async fn converse(session: &Session, tape: &Tape) -> Result<(), Cut> {
     let Some(server) = &session.server_io else { return Ok(()) };
     let services = &session.services;
     let beat = Cell::new(services.clock().now_ms());
-    let up = one_way(&session.client_io, server, tape, true, services, &beat);
-    let down = one_way(server, &session.client_io, tape, false, services, &beat);
+    let short =
+        Shortcut { mode: services.config.tcp_splice, seen: tape.flow.is_some(), here: OnceCell::new() };
+    let up = one_way(&session.client_io, server, tape, true, &beat, &short);
+    let down = one_way(server, &session.client_io, tape, false, &beat, &short);
     let both = async { tokio::try_join!(up, down).map(drop) };
     tokio::select! {
         result = both => result,
@@ -120,14 +123,35 @@ async fn silence(services: &Services, beat: &Cell<u64>) {
     }
 }
 
+/// When bytes go past us.
+struct Shortcut {
+    mode: Splice,
+    /// Somebody records the conversation or listens to it.
+    seen: bool,
+    /// Both peers are on this machine: asked once, if at all.
+    here: OnceCell<bool>,
+}
+
+impl Shortcut {
+    /// Whether the kernel moves what comes next for less than a copy takes.
+    fn pays(&self, from: &Stream, to: &Stream) -> bool {
+        if self.seen || self.mode == Splice::Off || !from.can_splice_to(to) {
+            return false;
+        }
+        // through an interface, a move was dearer than a copy where it was measured
+        self.mode == Splice::On || *self.here.get_or_init(|| from.peer_is_here() && to.peer_is_here())
+    }
+}
+
 async fn one_way(
     from: &Stream,
     to: &Stream,
     tape: &Tape,
     from_client: bool,
-    services: &Services,
     beat: &Cell<u64>,
+    short: &Shortcut,
 ) -> Result<(), Cut> {
+    let services = &*tape.services;
     let who = if from_client { "client" } else { "server" };
     loop {
         let chunk = from.read().await.map_err(|e| Cut::of(who, &e))?;
@@ -141,6 +165,10 @@ async fn one_way(
         let other = if from_client { "server" } else { "client" };
         to.write(chunk).await.map_err(|e| Cut::of(other, &e))?;
         beat.set(services.clock().now_ms());
+        if short.pays(from, to) {
+            let moved = || beat.set(services.clock().now_ms());
+            from.splice_to(to, moved).await.map_err(|e| Cut::of(other, &e))?;
+        }
     }
 }
 
