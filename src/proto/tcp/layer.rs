@@ -133,7 +133,7 @@ struct Shortcut {
 }
 
 impl Shortcut {
-    /// Whether the kernel moves what comes next for less than a copy takes.
+    /// Whether the kernel is to move what comes next by itself.
     fn pays(&self, from: &Stream, to: &Stream) -> bool {
         if self.seen || self.mode == Splice::Off || !from.can_splice_to(to) {
             return false;

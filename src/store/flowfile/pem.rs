@@ -12,8 +12,11 @@ const BYTES_PER_LINE: usize = 48;
 const REMEMBERED_MAX: usize = 16;
 const REMEMBERED_LEN_MAX: usize = 8 * 1024;
 
+/// A certificate and its text.
+type Known = (Box<[u8]>, Box<[u8]>);
+
 thread_local! {
-    static REMEMBERED: RefCell<VecDeque<(Box<[u8]>, Box<[u8]>)>> = const { RefCell::new(VecDeque::new()) };
+    static REMEMBERED: RefCell<VecDeque<Known>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// Appends a certificate's PEM text. Every recorded flow inside TLS has several, most often those of the flow before.

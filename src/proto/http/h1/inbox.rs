@@ -14,6 +14,8 @@ use crate::stream::Stream;
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     carry: Chunk,
+    /// A head that comes in pieces, as far as it has come.
+    gathered: Vec<u8>,
 }
 
 /// Why no head came.
@@ -76,7 +78,14 @@ impl Inbox {
             self.carry = stream.read().await.map_err(NoHead::Broken)?;
         }
         let reading = self.head(stream, limits, |bytes, progress| head.parse_into(bytes, progress, limits));
-        timers.timeout(head_ms, reading).await.unwrap_or(Err(NoHead::Slow))
+        match timers.timeout(head_ms, reading).await {
+            Ok(read) => read,
+            Err(_) => {
+                // what has come of it stays, to be shown
+                self.carry = std::mem::take(&mut self.gathered).into();
+                Err(NoHead::Slow)
+            }
+        }
     }
 
     /// Waits until a response's head is there; says how long it is. It stays in the inbox.
@@ -109,23 +118,23 @@ impl Inbox {
             Err(error) => return Box::pin(self.mend(stream, limits, error, parse)).await,
         }
         // a head in pieces is gathered on the heap: no buffer of the ring waits for a slow client
-        let mut gathered = self.carry.to_vec();
+        self.gathered = self.carry.to_vec();
         self.carry = Chunk::default();
         loop {
             let next = stream.read().await.map_err(NoHead::BrokenInside)?;
             if next.is_empty() {
-                let only_blank = gathered.iter().all(|b| matches!(b, b'\r' | b'\n'));
+                let only_blank = self.gathered.iter().all(|b| matches!(b, b'\r' | b'\n'));
                 return Err(if only_blank { NoHead::Closed } else { NoHead::Truncated });
             }
-            gathered.extend_from_slice(&next);
-            match parse(&gathered, &mut progress) {
+            self.gathered.extend_from_slice(&next);
+            match parse(&self.gathered, &mut progress) {
                 Ok(Parsed::Done { consumed, .. }) => {
-                    self.carry = gathered.into();
+                    self.carry = std::mem::take(&mut self.gathered).into();
                     return Ok(consumed);
                 }
                 Ok(Parsed::NeedMore) => {}
                 Err(error) => {
-                    self.carry = gathered.into();
+                    self.carry = std::mem::take(&mut self.gathered).into();
                     return Box::pin(self.mend(stream, limits, error, parse)).await;
                 }
             }
