@@ -120,7 +120,11 @@ async fn serve(plan: Plan, ring: Ring) {
         chain: Chain::new(addons, timers.clone(), plan.config.timeouts.hook_ms),
         connector: Connector::new(
             ring.clone(),
-            ConnectOptions { mark: plan.mark, receive_max: plan.config.socket_receive_max, bind: None },
+            ConnectOptions {
+                mark: plan.mark,
+                receive_max: sockopt::receive_limit(plan.config.socket_receive_max),
+                bind: None,
+            },
             SourceTurns::new(plan.sources, plan.id),
         ),
         policy: plan.policy,

@@ -161,6 +161,14 @@ fn limit_unsent(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(NOTSENT_MAX)
 }
 
+/// The limit to set for what is received and not read, if one is to be set: where the kernel's own is as narrow, it
+/// stays.
+pub fn receive_limit(wanted: Option<usize>) -> Option<usize> {
+    let widest = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").ok();
+    let widest = widest.and_then(|text| text.split_whitespace().nth(2)?.parse::<usize>().ok());
+    wanted.filter(|wanted| widest.is_none_or(|widest| *wanted < widest))
+}
+
 /// Limits what the kernel keeps received and not read: for a transfer whose other side has stalled. Beyond `rmem_max`
 /// that needs `CAP_NET_ADMIN`; without it the kernel's own limits stay, which are wider but fast.
 fn limit_received(socket: &Socket, bytes: usize) -> io::Result<()> {

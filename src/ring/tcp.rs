@@ -340,7 +340,8 @@ impl Socket {
         let fd = types::Fd(self.fd.as_raw_fd());
         let (op, entry) = if recv.bulk || recv.starved {
             (Op::Poll(self.clone()), opcode::PollAdd::new(fd, libc::POLLIN as u32).build())
-        } else if recv.slow_reader {
+        } else if recv.slow_reader || ring.pool.under_pressure() {
+            // one buffer and no more: a multishot receive takes all that waits before it can be stopped
             let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(GROUP).build();
             (Op::Recv(self.clone()), entry.flags(squeue::Flags::BUFFER_SELECT))
         } else {
