@@ -30,7 +30,8 @@
 //! 8. [`LeafIdentity::mirror`](ca::LeafIdentity::mirror) copies the names of the server's certificate, and
 //!    [`LeafCache::leaf`](ca::LeafCache::leaf) mints one like it (once: workers share leaves).
 //!    `proto/tls/layer.rs::meet_client` shows it to the client. From here on the client's
-//!    [`Stream`](stream::Stream) *wears* a [`TlsCodec`](proto::tls::TlsCodec): who reads it reads plaintext.
+//!    [`Stream`](stream::Stream) *wears* what [`TlsCodec`](proto::tls::TlsCodec) became after its handshake (for TLS
+//!    1.3 our own `proto/tls/records/mod.rs::Records`, else itself): who reads it reads plaintext.
 //! 9. Back in the loop the protocol agreed on, or the first bytes, say HTTP/1: [`proto::http::h1::converse`].
 //! 10. `proto/http/h1/requests.rs::await_head` has the [codec](proto::http::h1::codec) parse the head where it
 //!     lies; `proto/http/h1/requests.rs::route` says to which server;
